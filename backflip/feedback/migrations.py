@@ -1,0 +1,112 @@
+"""Numbered steps that bring any older store to today's shape. Append-only: a step that was released never changes.
+
+Each step is one transaction that also records itself, so a step has wholly run or not at all. SQL is written for what
+SQLite and PostgreSQL share.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from backflip.errors import FeedbackError
+from backflip.feedback.database import Database
+
+__all__ = ["MIGRATIONS", "Migration", "migrate", "version"]
+
+
+class Migration(NamedTuple):
+    """One step: its name and its statements, in order. Its number is its place in `MIGRATIONS`, from 1."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+_BEGINNING = (
+    "CREATE TABLE labellers (id TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, groups TEXT NOT NULL)",
+    """CREATE TABLE questions (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, purpose TEXT NOT NULL,
+        medium TEXT NOT NULL, payload TEXT NOT NULL)""",
+    "CREATE INDEX questions_project ON questions (project, number)",
+    """CREATE TABLE queue (
+        question INTEGER PRIMARY KEY REFERENCES questions (number), project TEXT NOT NULL,
+        priority DOUBLE PRECISION NOT NULL, overlap INTEGER NOT NULL CHECK (overlap >= 0),
+        answered INTEGER NOT NULL CHECK (answered >= 0), leased INTEGER NOT NULL CHECK (leased >= 0))""",
+    # The next open question is the first entry of this index: highest priority, then oldest.
+    """CREATE INDEX queue_open ON queue (project, priority DESC, question)
+        WHERE overlap - answered - leased > 0""",
+    """CREATE TABLE assignments (
+        question INTEGER NOT NULL REFERENCES questions (number), labeller TEXT NOT NULL REFERENCES labellers (id),
+        state TEXT NOT NULL CHECK (state IN ('leased', 'answered', 'passed', 'withdrawn')),
+        token TEXT UNIQUE, expires DOUBLE PRECISION, note TEXT NOT NULL,
+        PRIMARY KEY (question, labeller), CHECK ((state = 'leased') = (expires IS NOT NULL)))""",
+    "CREATE INDEX assignments_expires ON assignments (expires) WHERE expires IS NOT NULL",
+    "CREATE INDEX assignments_held ON assignments (labeller) WHERE expires IS NOT NULL",
+    """CREATE TABLE answers (
+        sequence INTEGER PRIMARY KEY, question INTEGER NOT NULL REFERENCES questions (number),
+        labeller TEXT NOT NULL REFERENCES labellers (id), project TEXT NOT NULL, key TEXT, digest TEXT NOT NULL,
+        recorded DOUBLE PRECISION NOT NULL, payload TEXT NOT NULL, UNIQUE (labeller, key))""",
+    "CREATE INDEX answers_question ON answers (question)",
+    "CREATE INDEX answers_project ON answers (project, sequence)",
+    """CREATE TABLE withdrawals (
+        number INTEGER PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE REFERENCES answers (sequence),
+        reason TEXT NOT NULL, recorded DOUBLE PRECISION NOT NULL)""",
+    """CREATE TABLE demonstrations (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, payload TEXT NOT NULL)""",
+    """CREATE TABLE prompts (
+        number INTEGER PRIMARY KEY, name TEXT NOT NULL, split TEXT NOT NULL, id TEXT NOT NULL, payload TEXT NOT NULL,
+        UNIQUE (name, id))""",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("beginning", _BEGINNING),)
+
+
+def version(connection: sa.Connection) -> int:
+    """The number of the last step that ran on this database; 0 for an empty one."""
+    if not sa.inspect(connection).has_table("migrations"):
+        return 0
+    return int(connection.scalar(sa.text("SELECT coalesce(max(version), 0) FROM migrations")) or 0)
+
+
+def migrate(database: Database, *, steps: tuple[Migration, ...] = MIGRATIONS) -> int:
+    """Runs the steps that this database lacks; returns how many ran.
+
+    Two processes may call this at once: the writer's lock is held in each step, and the version is read under it.
+
+    Raises:
+        FeedbackError: the database was written by a newer Backflip.
+    """
+    with database.read() as connection:  # an up-to-date store opens without waiting for a writer
+        done = _refuse_newer(version(connection), known=len(steps), place=database.place)
+    ran = 0
+    while done < len(steps):
+        done, stepped = _step(database, steps)
+        ran += stepped
+    return ran
+
+
+def _step(database: Database, steps: tuple[Migration, ...]) -> tuple[int, bool]:
+    with database.write() as connection:
+        done = _refuse_newer(version(connection), known=len(steps), place=database.place)
+        if done == len(steps):  # another process was faster
+            return done, False
+        if done == 0:
+            ledger = "version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied DOUBLE PRECISION NOT NULL"
+            connection.exec_driver_sql(f"CREATE TABLE IF NOT EXISTS migrations ({ledger})")
+        step = steps[done]
+        for statement in step.statements:
+            connection.exec_driver_sql(statement)
+        record = sa.text("INSERT INTO migrations (version, name, applied) VALUES (:version, :name, :applied)")
+        connection.execute(record, {"version": done + 1, "name": step.name, "applied": time.time()})
+    return done + 1, True
+
+
+def _refuse_newer(found: int, *, known: int, place: str) -> int:
+    if found > known:
+        raise FeedbackError(
+            f"the store {place} is at version {found}, and this Backflip knows versions up to {known}; "
+            "upgrade Backflip, or open another store"
+        )
+    return found

@@ -1,0 +1,233 @@
+"""Which question a labeller gets next: leases, and the counters that make the choice one look into an index.
+
+A question is open while answers + leases < overlap. Highest priority first, then oldest; never to a labeller who has
+it, answered it or passed on it. A lease that expired is swept by the next one who asks. The functions run in a
+transaction of the caller (`backflip.feedback.store.Store`).
+
+Locks on PostgreSQL: `hand_out` locks its labeller's row first and then waits for nothing (rows that are taken are
+skipped), so it cannot be part of a deadlock; all other writes queue at the writer's lock.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from backflip.feedback.codec import decode_question
+from backflip.feedback.schema import (
+    ANSWERED,
+    LEASED,
+    answers,
+    assignments,
+    is_open,
+    labellers,
+    questions,
+    queue,
+    withdrawals,
+)
+from backflip.records import Labeller, Question
+
+__all__ = [
+    "Counts",
+    "Lease",
+    "count",
+    "give_back",
+    "hand_out",
+    "held",
+    "lock_labeller",
+    "settle",
+    "standing",
+    "sweep",
+]
+
+_SWEEP = 1000  # expired leases that one look takes back at most
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A question that waits for one labeller until `expires` (seconds of the store's clock)."""
+
+    token: str
+    question: Question
+    labeller: str
+    project: str
+    expires: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A project at a glance. `open` questions can be leased now; `wanted` answers are still to come."""
+
+    questions: int
+    open: int
+    leased: int
+    answers: int
+    wanted: int
+    withdrawn: int
+
+
+def lock_labeller(connection: sa.Connection, labeller: str) -> None:
+    """Makes all that one labeller does one after the other (PostgreSQL; on SQLite every write already is)."""
+    connection.execute(sa.select(labellers.c.id).where(labellers.c.id == labeller).with_for_update(key_share=True))
+
+
+def sweep(connection: sa.Connection, *, now: float) -> int:
+    """Takes back leases that expired, those of others that are in use just now excepted; returns how many."""
+    lease = assignments.c
+    expired = connection.execute(
+        sa.select(lease.question, lease.labeller)
+        .join_from(assignments, queue, lease.question == queue.c.question)
+        .where(lease.expires <= now)
+        .limit(_SWEEP)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for question, labeller in expired:
+        _end_lease(connection, question, labeller)
+    return len(expired)
+
+
+def hand_out(
+    connection: sa.Connection, labeller: Labeller, *, project: str, limit: int, now: float, expires: float
+) -> list[Lease]:
+    """Leases the next questions, at most `limit`, in the order in which they should be asked."""
+    lock_labeller(connection, labeller.id)
+    sweep(connection, now=now)
+    numbers = list(connection.scalars(_next_open(labeller.id, project=project, limit=limit)))
+    if not numbers:
+        return []
+    taken = queue.c.question.in_(numbers)
+    connection.execute(sa.update(queue).where(taken).values(leased=queue.c.leased + 1))
+    rows = [
+        {
+            "question": number,
+            "labeller": labeller.id,
+            "state": LEASED,
+            "token": uuid.uuid4().hex,
+            "expires": expires,
+            "note": "",
+        }
+        for number in numbers
+    ]
+    connection.execute(sa.insert(assignments), rows)
+    tokens = [str(row["token"]) for row in rows]
+    leases = {lease.token: lease for lease in _leases(connection, assignments.c.token.in_(tokens))}
+    return [leases[token] for token in tokens]
+
+
+def _next_open(labeller: str, *, project: str, limit: int) -> sa.Select[tuple[int]]:
+    had = sa.exists().where(assignments.c.question == queue.c.question, assignments.c.labeller == labeller)
+    return (
+        sa.select(queue.c.question)
+        .where(queue.c.project == project, is_open, ~had)
+        .order_by(queue.c.priority.desc(), queue.c.question)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True, of=queue)
+    )
+
+
+def held(connection: sa.Connection, labeller: str, *, project: str, now: float) -> list[Lease]:
+    """The leases that a labeller holds now, first to expire first: what a page shows again after a reload."""
+    lease = assignments.c
+    mine = sa.and_(lease.labeller == labeller, lease.expires > now, questions.c.project == project)
+    return sorted(_leases(connection, mine), key=lambda lease: lease.expires)
+
+
+def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Lease]:
+    query = (
+        sa.select(assignments, questions.c.payload, questions.c.project, queue.c.priority)
+        .join_from(assignments, questions, assignments.c.question == questions.c.number)
+        .join(queue, queue.c.question == questions.c.number)
+        .where(condition)
+        .order_by(questions.c.number)
+    )
+    return [
+        Lease(
+            token=row.token,
+            question=decode_question(row.payload, priority=row.priority),
+            labeller=row.labeller,
+            project=row.project,
+            expires=row.expires,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def give_back(connection: sa.Connection, token: str, *, now: float) -> bool:
+    """Ends a lease; False if it was over already."""
+    lease = assignments.c
+    row = connection.execute(
+        sa.select(lease.question, lease.labeller, lease.expires).where(lease.token == token).with_for_update()
+    ).first()
+    if row is None:
+        return False
+    _end_lease(connection, row.question, row.labeller)
+    return bool(row.expires > now)
+
+
+def _end_lease(connection: sa.Connection, question: int, labeller: str) -> None:
+    lease = assignments.c
+    connection.execute(sa.delete(assignments).where(lease.question == question, lease.labeller == labeller))
+    connection.execute(sa.update(queue).where(queue.c.question == question).values(leased=queue.c.leased - 1))
+
+
+def standing(connection: sa.Connection, question: int, labeller: str) -> str | None:
+    """What this question is to this labeller: leased, answered, passed, withdrawn, or None if they never had it."""
+    row = assignments.c
+    return connection.scalar(
+        sa.select(row.state).where(row.question == question, row.labeller == labeller).with_for_update()
+    )
+
+
+def settle(
+    connection: sa.Connection, question: int, labeller: str, *, was: str | None, state: str, note: str = ""
+) -> None:
+    """Writes what a labeller did with a question (`state`), and keeps the question's counters true to it."""
+    values = {"state": state, "token": None, "expires": None, "note": note}
+    if was is None:
+        connection.execute(sa.insert(assignments).values(question=question, labeller=labeller, **values))
+    else:
+        mine = sa.and_(assignments.c.question == question, assignments.c.labeller == labeller)
+        connection.execute(sa.update(assignments).where(mine).values(**values))
+    answered = int(state == ANSWERED) - int(was == ANSWERED)
+    leased = -int(was == LEASED)
+    connection.execute(
+        sa.update(queue)
+        .where(queue.c.question == question)
+        .values(answered=queue.c.answered + answered, leased=queue.c.leased + leased)
+    )
+
+
+def count(connection: sa.Connection, *, project: str, now: float) -> Counts:
+    """Counts a project's questions and answers as of `now`: an expired lease counts as given back."""
+    lease, entry = assignments.c, queue.c
+    expired = (
+        sa.select(lease.question, sa.func.count().label("leases"))
+        .where(lease.expires <= now)
+        .group_by(lease.question)
+        .subquery()
+    )
+    leased = entry.leased - sa.func.coalesce(expired.c.leases, 0)
+    total = connection.execute(
+        sa.select(
+            sa.func.count(),
+            _sum(sa.case((entry.answered + leased < entry.overlap, 1), else_=0)),
+            _sum(leased),
+            _sum(entry.answered),
+            _sum(sa.case((entry.answered < entry.overlap, entry.overlap - entry.answered), else_=0)),
+        )
+        .select_from(sa.outerjoin(queue, expired, entry.question == expired.c.question))
+        .where(entry.project == project)
+    ).one()
+    gone = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(sa.join(withdrawals, answers, withdrawals.c.sequence == answers.c.sequence))
+        .where(answers.c.project == project)
+    )
+    asked, open_now, out, answered, wanted = (int(value) for value in total)
+    return Counts(questions=asked, open=open_now, leased=out, answers=answered, wanted=wanted, withdrawn=int(gone or 0))
+
+
+def _sum(value: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(sa.func.sum(value), 0)

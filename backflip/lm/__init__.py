@@ -1,0 +1,3 @@
+"""The language kit: tokens, backbone, heads, scoring, sampler, judge."""
+
+__all__: list[str] = []

@@ -1,0 +1,313 @@
+"""PPO on text, in the paper's order (P, section 3.5; the twenty details of A, C and P).
+
+`rollout` samples an update's episodes, scores them and estimates advantages; `learn` takes its optimiser steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from backflip.lm.data import MicroBatches, epoch_order
+from backflip.lm.optim import clip_gradients, set_rate
+from backflip.lm.packing import Packed, Tree, split_responses
+from backflip.lm.sampler import Completion
+from backflip.maths.advantage import gae, sequence_rewards
+from backflip.maths.kl import adapt_beta, k1, sequence_kl
+from backflip.maths.moments import masked_mean, whiten
+from backflip.maths.policy import explained_variance, policy_loss, value_loss
+from backflip.recipes.ppo.config import Config
+from backflip.recipes.ppo.trainer import Trainer
+from backflip.records import Prompt
+from backflip.runs.ranks import World, all_gather_objects, average_gradients, shard
+
+__all__ = ["Rollout", "learn", "mean_over", "rollout"]
+
+
+class Rollout(NamedTuple):
+    """An update's episodes, those of one prompt side by side. `trees` has a prompt and its samples each."""
+
+    trees: list[Tree]
+    mask: Tensor  # (episodes, response), true on sampled tokens, EOS included
+    logprobs: Tensor  # (episodes, response), of the policy that sampled
+    values: Tensor  # (episodes, response)
+    advantages: Tensor  # (episodes, response), whitened
+    returns: Tensor  # (episodes, response)
+    metrics: dict[str, float]
+
+
+def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
+    """Samples an update's episodes, scores them, and estimates advantages."""
+    config, tokens, clock = trainer.config, trainer.tokens, _Clock()
+    batch = _batch(trainer, prompts)
+    ids = [tokens.prompt(prompt) for _, prompt in batch]
+    groups = trainer.sampler.sample(ids, samples=config.samples, keys=[visit for visit, _ in batch])
+    clock.lap("sample")
+    scores = _scores(trainer, [prompt for _, prompt in batch], groups)
+    clock.lap("score")
+    trees = [Tree(prompt, tuple(c.tokens for c in group)) for prompt, group in zip(ids, groups, strict=True)]
+    sampled = torch.tensor([logprob for group in groups for c in group for logprob in c.logprobs])
+    seen = _score_tokens(trainer, trees)
+    lengths = [len(c.tokens) for group in groups for c in group]
+    device = trainer.ranks.device
+    old, mask = split_responses(seen.logprobs if config.rescore else sampled.to(device), lengths)
+    reference, values = split_responses(seen.reference, lengths)[0], split_responses(seen.values, lengths)[0]
+
+    kl = k1(logprobs=old, reference=reference)
+    rewards = sequence_rewards(kl=kl, scores=scores.to(device), mask=mask, beta=trainer.beta)
+    if config.whiten_rewards:
+        rewards = whiten(rewards, mask, shift_mean=False)
+    advantages, returns = gae(rewards=rewards, values=values, mask=mask, gamma=1.0, lam=config.lam)
+    clock.lap("advantage")
+    per_sequence = sequence_kl(kl=kl, mask=mask)
+    count = int(mask.sum())
+    metrics = {
+        "objective/kl": float(per_sequence.mean()),
+        "objective/entropy": float(masked_mean(split_responses(seen.entropy, lengths)[0], mask)),
+        "objective/score": float(scores.mean()),
+        "objective/non_score_reward": -trainer.beta * float(per_sequence.mean()),
+        "objective/rlhf_reward": float(scores.mean()) - trainer.beta * float(per_sequence.mean()),
+        "objective/beta": trainer.beta,
+        "value/explained_variance": float(explained_variance(values=values, returns=returns, mask=mask)),
+        "tokens/mean_length": count / len(lengths),
+        "tokens/eos_share": sum(c.ended for group in groups for c in group) / len(lengths),
+        **clock.rates(sample=count, score=sum(tree.length for tree in trees)),
+    }
+    whitened = _whiten_over(trainer.ranks, advantages, mask)
+    return Rollout(trees, mask, old, values, whitened, returns, metrics)
+
+
+def _batch(trainer: Trainer, prompts: Sequence[Prompt]) -> list[tuple[int, Prompt]]:
+    """This rank's prompts of the update, each with its number among all visits: the key of its random stream."""
+    size, seed = trainer.config.prompts_per_batch, trainer.config.seed
+    visits = range(trainer.update * size, (trainer.update + 1) * size)
+    orders = {
+        visit // len(prompts): epoch_order(len(prompts), seed=seed, epoch=visit // len(prompts)) for visit in visits
+    }
+    return shard(
+        [(visit, prompts[orders[visit // len(prompts)][visit % len(prompts)]]) for visit in visits], trainer.ranks
+    )
+
+
+def _scores(trainer: Trainer, prompts: Sequence[Prompt], groups: list[list[Completion]]) -> Tensor:
+    """(episodes,): the reward of each text; a fixed score where the length limit cut it off (detail 8)."""
+    config = trainer.config
+    texts = [[trainer.tokens.decode(c.tokens) for c in group] for group in groups]
+    ended = [[c.ended for c in group] for group in groups]
+    flat = [score for group in trainer.reward.scores(prompts, texts, ended=ended) for score in group]
+    if config.normalise_scores:
+        everywhere = [score for part in all_gather_objects(flat, trainer.ranks) for score in part]
+        trainer.moments = trainer.moments.update(torch.tensor(everywhere))
+        flat = trainer.moments.normalise(torch.tensor(flat)).tolist()
+    whole = [end for group in ended for end in group]
+    return torch.tensor([s if end else config.no_eos_score for s, end in zip(flat, whole, strict=True)])
+
+
+class _Seen(NamedTuple):
+    """One pass over the sampled tokens, all (scored,)."""
+
+    logprobs: Tensor
+    entropy: Tensor
+    reference: Tensor
+    values: Tensor
+
+
+@torch.no_grad()
+def _score_tokens(trainer: Trainer, trees: list[Tree]) -> _Seen:
+    """Log-probabilities under policy and reference, entropy and values of every sampled token."""
+    config = trainer.config
+    trainer.policy_lower.clear()
+    trainer.value_lower.clear()
+    parts = []
+    for indices, packed in _passes(trainer, trees):
+        lower = trainer.policy_lower.of(packed, indices)
+        policy = trainer.policy.scores(packed, temperature=config.temperature, lower=lower)
+        reference = trainer.reference.scores(packed, temperature=config.temperature, lower=lower, reference=True)
+        values = trainer.value.values(packed, lower=trainer.value_lower.of(packed, indices))
+        parts.append(_Seen(policy.logprobs, policy.entropy, reference.logprobs, values))
+    return _Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _passes(trainer: Trainer, trees: Sequence[Tree]) -> list[tuple[list[int], Packed]]:
+    longest = max(tree.length for tree in trees)
+    batches = MicroBatches(trees, tokens=trainer.config.tokens_per_pass, row_length=longest, pad=trainer.tokens.pad)
+    return [(indices, packed.to(trainer.ranks.device)) for indices, packed in batches]
+
+
+def _whiten_over(ranks: World, advantages: Tensor, mask: Tensor) -> Tensor:
+    """Whitens (detail 3) with the moments of all ranks' tokens."""
+    if ranks.size == 1:
+        return whiten(advantages, mask)
+    valid = torch.cat(all_gather_objects(advantages[mask].cpu(), ranks)).to(advantages)
+    return ((advantages - valid.mean()) * torch.rsqrt(valid.var(correction=0) + 1e-8)) * mask
+
+
+def learn(trainer: Trainer, rollout: Rollout) -> dict[str, float]:
+    """The inner epochs of an update; returns the means of what was watched over all minibatches."""
+    config, clock = trainer.config, _Clock()
+    share = config.rate_schedule()(trainer.update)
+    set_rate(trainer.policy_optimiser, config.rate * share)
+    set_rate(trainer.value_optimiser, config.value_rate * share)
+    size = config.minibatch // config.samples // trainer.ranks.size  # trees a minibatch on this rank
+    seen: list[dict[str, float]] = []
+    for epoch in range(config.inner_epochs):
+        order = epoch_order(len(rollout.trees), seed=config.seed, epoch=trainer.update * config.inner_epochs + epoch)
+        for start in range(0, len(order), size):
+            seen.append(_step(trainer, rollout, order[start : start + size], number=len(seen)))
+    trainer.beta = _next_beta(config, trainer.beta, rollout.metrics["objective/kl"])
+    clock.lap("train")
+    means = {name: sum(step[name] for step in seen) / len(seen) for name in seen[0]}
+    first = {"policy/first_ratio_gap": seen[0]["policy/ratio_gap"]}  # detail 15: 0 but for float error
+    means.pop("policy/ratio_gap")
+    trained = config.inner_epochs * sum(tree.length for tree in rollout.trees)
+    return means | first | {"policy/learning_rate": config.rate * share} | clock.rates(train=trained)
+
+
+def _step(trainer: Trainer, rollout: Rollout, minibatch: list[int], *, number: int) -> dict[str, float]:
+    """One optimiser step of the policy (with the pretraining gradient, if any) and one of the value net."""
+    ranks = trainer.ranks
+    episodes = _rows(trainer, minibatch)
+    tokens_everywhere = sum(all_gather_objects(int(rollout.mask[episodes].sum()), ranks))
+    total = tokens_everywhere / ranks.size  # gradients are averaged over ranks, so each divides by its mean share
+    watched = _Sums()
+    batches = [
+        (packed, [minibatch[i] for i in indices])
+        for indices, packed in _passes(trainer, [rollout.trees[i] for i in minibatch])
+    ]
+    for packed, trees in batches:
+        _policy_pass(trainer, rollout, packed, trees, total, watched)
+    if trainer.documents is not None:
+        _pretraining_passes(trainer, len(episodes), number, watched)
+    norm = _apply(trainer, trainer.policy_parameters, trainer.policy_optimiser, "policy")
+    trainer.ema.update()
+    for packed, trees in batches:  # the policy's gradients are gone by now: the peak holds one model's, not two
+        _value_pass(trainer, rollout, packed, trees, total, watched)
+    value_norm = _apply(trainer, trainer.value_parameters, trainer.value_optimiser, "value")
+    return watched.means(ranks) | {"policy/grad_norm": norm, "value/grad_norm": value_norm}
+
+
+def _apply(trainer: Trainer, parameters: list[Any], optimiser: torch.optim.Optimizer, what: str) -> float:
+    """Averages the gradients over ranks, clips, steps, and frees them; returns the norm before clipping."""
+    average_gradients(parameters, trainer.ranks)
+    norm = clip_gradients(parameters, trainer.config.max_norm, what=f"{what} gradient")
+    if what == "value" or trainer.update >= trainer.config.value_warmup:
+        optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return norm
+
+
+def _rows(trainer: Trainer, trees: list[int]) -> Tensor:
+    """The episodes of these trees."""
+    samples = trainer.config.samples
+    return torch.tensor([tree * samples + k for tree in trees for k in range(samples)])
+
+
+def _policy_pass(
+    trainer: Trainer, rollout: Rollout, packed: Packed, trees: list[int], total: float, watched: _Sums
+) -> None:
+    """Forward and backward of the clipped surrogate over one micro-batch (detail 5)."""
+    lower = trainer.policy_lower.of(packed, trees)
+    flat = trainer.policy.scores(packed, temperature=trainer.config.temperature, lower=lower).logprobs
+    logprobs, mask = split_responses(flat, packed.lengths)
+    rows, width = _rows(trainer, trees), logprobs.shape[1]
+    old = rollout.logprobs[rows, :width]
+    loss = policy_loss(
+        logprobs=logprobs,
+        old_logprobs=old,
+        advantages=rollout.advantages[rows, :width],
+        mask=mask,
+        clip=trainer.config.clip,
+        total=total,
+    )
+    loss.loss.backward()
+    watched.add("policy/loss", loss.loss)
+    watched.add("policy/clip_fraction", loss.clip_fraction)
+    watched.add("policy/approx_kl", loss.approx_kl)
+    watched.add("policy/ratio_mean", loss.ratio_mean)
+    watched.largest("policy/ratio_gap", ((logprobs - old).exp() - 1).abs()[mask].max())
+
+
+def _value_pass(
+    trainer: Trainer, rollout: Rollout, packed: Packed, trees: list[int], total: float, watched: _Sums
+) -> None:
+    """Forward and backward of the clipped value loss over one micro-batch (detail 5)."""
+    values, mask = split_responses(
+        trainer.value.values(packed, lower=trainer.value_lower.of(packed, trees)), packed.lengths
+    )
+    rows, width = _rows(trainer, trees), values.shape[1]
+    loss = value_loss(
+        values=values,
+        old_values=rollout.values[rows, :width],
+        returns=rollout.returns[rows, :width],
+        mask=mask,
+        clip=trainer.config.value_clip,
+        total=total,
+    )
+    (trainer.config.value_coefficient * loss.loss).backward()
+    watched.add("value/loss", loss.loss)
+    watched.add("value/clip_fraction", loss.clip_fraction)
+
+
+def _pretraining_passes(trainer: Trainer, episodes: int, number: int, watched: _Sums) -> None:
+    """Adds gamma_ptx times the gradient of the pretraining loss to the policy's, before its one step (P)."""
+    config, ranks = trainer.config, trainer.ranks
+    assert trainer.documents is not None
+    count = config.ptx.examples * episodes
+    steps = trainer.update * config.inner_epochs * (config.batch // config.minibatch) + number
+    examples = trainer.documents.take((steps * ranks.size + ranks.rank) * count, count)
+    total = sum(tree.length - 1 for tree in examples)
+    for _, packed in _passes(trainer, examples):
+        lower = trainer.policy.backbone.lower(packed, trainer.policy.split) if trainer.policy.split else None
+        loss = -trainer.policy.scores(packed, lower=lower).logprobs.sum() / total
+        (config.ptx.weight * loss).backward()
+        watched.add("ptx/loss", loss)
+
+
+def _next_beta(config: Config, beta: float, kl: float) -> float:
+    if config.kl.target is None:
+        return beta
+    return adapt_beta(beta=beta, kl=kl, target=config.kl.target, episodes=config.batch, horizon=config.kl.horizon)
+
+
+def mean_over(ranks: World, metrics: dict[str, float]) -> dict[str, float]:
+    """The mean over ranks of what each measured on its share."""
+    parts = all_gather_objects(metrics, ranks)
+    return {name: sum(part[name] for part in parts) / len(parts) for name in metrics}
+
+
+class _Sums:
+    """What the micro-batches of one optimiser step add up to."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.maxima: dict[str, float] = {}
+
+    def add(self, name: str, value: Tensor) -> None:
+        """A share of a sum over the whole minibatch."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+
+    def largest(self, name: str, value: Tensor) -> None:
+        self.maxima[name] = max(self.maxima.get(name, 0.0), float(value.detach()))
+
+    def means(self, ranks: World) -> dict[str, float]:
+        return mean_over(ranks, self.sums) | self.maxima
+
+
+class _Clock:
+    """Seconds between laps, and tokens a second from them."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self.started = now - self.started, now
+
+    def rates(self, **tokens: int) -> dict[str, float]:
+        times = {f"time/{name}": seconds for name, seconds in self.laps.items()}
+        return times | {f"time/{name}_tokens_per_second": count / self.laps[name] for name, count in tokens.items()}

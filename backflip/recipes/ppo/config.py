@@ -1,0 +1,131 @@
+"""What a PPO run is configured by, and what it gives back. The defaults are P's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from backflip.config import NOT_FINGERPRINTED, require
+from backflip.lm.optim import Schedule, constant, linear_to_zero
+
+__all__ = ["KL", "Adapter", "Config", "Ptx", "Result"]
+
+
+@dataclass(frozen=True)
+class KL:
+    """The leash to the reference (details 1, 2)."""
+
+    beta: float = 0.02  # nats -> reward; P: 0 and 2 are both bad
+    target: float | None = None  # adaptive: the sequence KL in nats to steer to; None keeps beta fixed
+    horizon: int = 10_000  # episodes over which adaptive beta moves
+    budget: float | None = None  # training ends when an update's mean sequence KL exceeds this many nats
+
+    def __post_init__(self) -> None:
+        require(self.beta >= 0, "kl.beta", seen=self.beta, wanted="0 or more")
+        require(self.target is None or self.target > 0, "kl.target", seen=self.target, wanted="nats above 0, or none")
+        require(self.budget is None or self.budget > 0, "kl.budget", seen=self.budget, wanted="nats above 0, or none")
+
+
+@dataclass(frozen=True)
+class Ptx:
+    """PPO-ptx: pretraining text whose gradient enters the same optimiser step (P, section 3.5, eq. 2)."""
+
+    text: tuple[Path, ...] = ()  # plain text files; none is plain PPO
+    examples: int = 8  # an episode
+    weight: float = 27.8  # gamma_ptx
+    length: int = 128  # tokens an example
+
+    def __post_init__(self) -> None:
+        require(self.examples >= 1, "ptx.examples", seen=self.examples, wanted="1 or more an episode")
+        require(self.length >= 2, "ptx.length", seen=self.length, wanted="2 tokens or more")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is trained: LoRA on the upper layers of policy and value net, or (rank 0) all weights."""
+
+    rank: int = 0  # of the policy's LoRA; 0 trains all weights
+    layers: int = 0  # upper layers that carry it; 0 is all
+    value_rank: int = 0  # of the value net's; 0 trains all weights
+    value_layers: int = 0
+    alpha: float = 32.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("rank", self.rank), ("layers", self.layers), ("value_rank", self.value_rank)):
+            require(value >= 0, f"adapter.{name}", seen=value, wanted="0 or more")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The defaults are P's; a laptop wants fewer episodes and LoRA (see docs/ppo.md)."""
+
+    policy: Path  # the SFT folder: where the policy starts, and the KL reference
+    reward: tuple[tuple[str, float], ...]  # (reward folder or python:module:function, weight), summed
+    store: str  # where the prompts are: a path or URL
+    folder: Path = field(default=Path("runs/ppo"), metadata=NOT_FINGERPRINTED)
+    prompts: str = "default"  # the prompt set
+    split: str = "train"
+    value: Path | None = None  # reward folder that the value net starts from; none: the policy's trunk, a fresh head
+    judge: tuple[tuple[str, float], ...] = ()  # held-out judge that picks the best policy on validation prompts
+    judge_split: str = "validation"
+    judge_every: int = 10  # updates
+    updates: int = 500  # 256,000 episodes in batches of 512
+    batch: int = 512  # episodes an update
+    samples: int = 1  # episodes a prompt
+    minibatch: int = 64  # episodes an optimiser step
+    inner_epochs: int = 1
+    max_tokens: int = 64
+    temperature: float = 1.0  # of sampling and scoring alike (detail 9)
+    rate: float = 9e-6
+    value_rate: float = 9e-6
+    schedule: Literal["constant", "linear"] = "constant"  # after 10 warm-up updates (P), or to 0 (A, C)
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_coefficient: float = 0.1
+    lam: float = 0.95  # gamma is 1
+    whiten_rewards: bool = False
+    normalise_scores: bool = False  # running mean 0 and variance 1 of the reward model's scores
+    no_eos_score: float = -1.0  # replaces the score of an answer that the length limit cut off (detail 8)
+    value_warmup: int = 0  # first updates in which the value net learns alone (detail 17)
+    rescore: bool = False  # old logprobs by a forward pass rather than the sampler's (detail 15)
+    ema: float = 0.992  # decay of the weights' moving average, which is what is saved; 0 saves the last weights
+    max_norm: float = 1.0  # of each gradient
+    kl: KL = KL()
+    ptx: Ptx = Ptx()
+    adapter: Adapter = Adapter()
+    tokens_per_pass: int = field(default=4096, metadata=NOT_FINGERPRINTED)
+    rows: int = 32  # decoded side by side
+    checkpoint_every: int = field(default=10, metadata=NOT_FINGERPRINTED)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch", "samples", "minibatch", "inner_epochs", "max_tokens", "checkpoint_every"):
+            require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
+        require(bool(self.reward), "reward", seen=self.reward, wanted="at least one (spec, weight)")
+        require(self.batch % self.minibatch == 0, "batch", seen=self.batch, wanted=f"a multiple of {self.minibatch}")
+        require(
+            self.minibatch % self.samples == 0, "minibatch", seen=self.minibatch, wanted=f"a multiple of {self.samples}"
+        )
+        require(self.temperature > 0, "temperature", seen=self.temperature, wanted="above 0: PPO needs exploration")
+        require(0 <= self.ema < 1, "ema", seen=self.ema, wanted="0 (off) to below 1")
+        require(0 <= self.lam <= 1, "lam", seen=self.lam, wanted="0 to 1")
+
+    @property
+    def prompts_per_batch(self) -> int:
+        return self.batch // self.samples
+
+    def rate_schedule(self) -> Schedule:
+        """Share of the learning rate by update (detail 13)."""
+        return constant() if self.schedule == "constant" else linear_to_zero(self.updates)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the policy is, and how training ended."""
+
+    model: str
+    updates: int
+    best_update: int  # whose weights `model` holds
+    judge: float | None  # the held-out judge's mean on validation prompts, at best_update
+    stopped: str  # "finished" or "kl budget"
