@@ -77,7 +77,7 @@ class Prompt:
     source: str = ""
 
     def __post_init__(self) -> None:
-        _require(bool(self.messages) != (self.text is not None), "a prompt is either messages or text, not both or neither")
+        _require(bool(self.messages) != (self.text is not None), "a prompt is messages or text; not both, not neither")
         if self.messages:
             last = self.messages[-1].role
             _require(last == "user", f"a dialogue prompt ends with role {last!r}; wanted 'user'")
@@ -107,7 +107,7 @@ class Candidate:
     ended: bool = True
 
     def __post_init__(self) -> None:
-        _require((self.text is None) != (self.media is None), "a candidate has either text or media, not both or neither")
+        _require((self.text is None) != (self.media is None), "a candidate is text or media; not both, not neither")
 
     @property
     def id(self) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Literal, TypeVar, get_args
 
 from backflip.errors import DataError
-from backflip.records import Demonstration, Labeller, Prompt
+from backflip.records import Demonstration, Labeller, Message, Prompt
 
 __all__ = [
-    "BEST_INSTRUCTION",
+    "BEST_EXAMPLES",
     "MAKERS",
     "PHRASINGS",
     "SOURCE",
@@ -45,12 +46,13 @@ PHRASINGS = (
     "A six-year-old wants to know {}. What do you say?",
 )
 
-BEST_INSTRUCTION = (
-    "You talk to a six-year-old child. Answer in two to four short, whole sentences. Use only plain, everyday words "
-    "that a small child knows. Say each thing once, stay on the question, and then stop."
-)
+# The best prompt that we found, chosen on validation prompts (judge's mean at T = 1, 32 prompts, standard error 0.04):
+# two demonstrations as earlier turns 0.73, with an instruction before them 0.71, four demonstrations 0.70; instructions
+# alone, as system message or with the question, 0.46 to 0.50, which is no better than the bare question (0.51).
+BEST_EXAMPLES = ("worms", "bruises")
 
 
+@cache
 def demonstrations() -> tuple[Demonstration, ...]:
     """All demonstrations, in a fixed order with the topics mixed, so that any first n are a fair sample."""
 
@@ -80,8 +82,14 @@ def topic_of(prompt: Prompt) -> str:
 
 
 def best_prompted(prompt: Prompt) -> Prompt:
-    """The same question under the best instruction that we could write: what prompting alone gives."""
-    return Prompt.ask(prompt.messages[-1].content, system=BEST_INSTRUCTION, user=prompt.user, source=prompt.source)
+    """The same question after `BEST_EXAMPLES`, asked and answered: what prompting alone gives (`base_prompted`)."""
+    shown = {topic_of(d.prompt): d for d in demonstrations()}
+    turns = [
+        turn
+        for demonstration in map(shown.__getitem__, BEST_EXAMPLES)
+        for turn in (*demonstration.prompt.messages, Message("assistant", demonstration.answer))
+    ]
+    return Prompt(messages=(*turns, prompt.messages[-1]), user=prompt.user, source=prompt.source)
 
 
 def _rows(name: str, read: Callable[[Mapping[str, str]], T]) -> list[T]:

@@ -18,7 +18,7 @@ class Bin(NamedTuple):
     high: float
     confidence: float
     accuracy: float
-    count: int
+    comparisons: int
 
 
 class Calibration(NamedTuple):
@@ -43,7 +43,7 @@ def calibration(probabilities: Sequence[float], *, bins: int = 10) -> Calibratio
         members[min(int((max(p, 1 - p) - 0.5) * 2 * bins), bins - 1)].append(p)
     width = 0.5 / bins
     curve = tuple(_bin(0.5 + i * width, 0.5 + (i + 1) * width, own) for i, own in enumerate(members) if own)
-    return Calibration(sum(b.count * abs(b.accuracy - b.confidence) for b in curve) / len(probabilities), curve)
+    return Calibration(sum(b.comparisons * abs(b.accuracy - b.confidence) for b in curve) / len(probabilities), curve)
 
 
 def _bin(low: float, high: float, own: list[float]) -> Bin:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 
 from backflip.errors import DataError
-from backflip.evaluation.calibration import calibration
+from backflip.evaluation.calibration import Calibration, calibration
 from backflip.evaluation.intervals import bootstrap_ratio
 from backflip.feedback.quality import ceiling
 from backflip.maths.preference import preference_probability
 from backflip.records import Answer, Labeller
 
-__all__ = ["Judged", "accuracy", "agreement_ceiling", "breakdown"]
+__all__ = ["Judged", "accuracy", "agreement_ceiling", "breakdown", "preference_calibration"]
 
 
 class Judged(NamedTuple):
@@ -46,13 +46,11 @@ def accuracy(judged: Iterable[Judged], *, seed: int = 0) -> dict[str, float]:
 def breakdown(judged: Sequence[Judged], *, lapse: float = 0.0, seed: int = 0) -> dict[str, Any]:
     """All that one set of held-out pairs says, as JSON can hold it.
 
-    `accuracy`, and the same `by_distance`, `by_labeller` and `by_group` (attribute -> value); `calibration` of
-    `P(better) = sigmoid(margin)`, or with the lapse that the model was fitted with. Raises DataError without a pair.
+    `accuracy`, and the same `by_distance`, `by_labeller` and `by_group` (attribute -> value); `calibration` with
+    the lapse that the model was fitted with. Raises DataError if there is no pair.
     """
     attributes = sorted({name for pair in judged for name in pair.labeller.groups})
-    margins = torch.tensor([pair.margin for pair in judged], dtype=torch.float64)
-    given = preference_probability(better=margins, worse=torch.zeros_like(margins), lapse=lapse)
-    ece, curve = calibration(given.tolist())
+    ece, curve = preference_calibration(judged, lapse=lapse)
     return {
         "accuracy": accuracy(judged, seed=seed),
         "by_distance": _split(judged, lambda pair: str(pair.distance), seed),
@@ -60,6 +58,13 @@ def breakdown(judged: Sequence[Judged], *, lapse: float = 0.0, seed: int = 0) ->
         "by_group": {name: _split(judged, _group(name), seed) for name in attributes},
         "calibration": {"ece": ece, "curve": [b._asdict() for b in curve]},
     }
+
+
+def preference_calibration(judged: Sequence[Judged], *, lapse: float = 0.0) -> Calibration:
+    """Calibration of `P(better) = sigmoid(margin)`, mixed with the lapse. Raises DataError if there is no pair."""
+    margins = torch.tensor([pair.margin for pair in judged], dtype=torch.float64)
+    given = preference_probability(better=margins, worse=torch.zeros_like(margins), lapse=lapse)
+    return calibration(given.tolist())
 
 
 def agreement_ceiling(answers: Iterable[Answer]) -> dict[str, float] | None:

@@ -94,6 +94,7 @@ def hand_out(
     """Leases the next questions, at most `limit`, in the order in which they should be asked."""
     lock_labeller(connection, labeller.id)
     sweep(connection, now=now)
+    _walk_the_index(connection)
     numbers = list(connection.scalars(_next_open(labeller.id, project=project, limit=limit)))
     if not numbers:
         return []
@@ -116,11 +117,19 @@ def hand_out(
     return [leases[token] for token in tokens]
 
 
+def _walk_the_index(connection: sa.Connection) -> None:
+    # Before its statistics are gathered (after a large import, say) PostgreSQL would rather sort all open questions.
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.set_config("enable_sort", "off", True)))  # of this transaction only
+
+
 def _next_open(labeller: str, *, project: str, limit: int) -> sa.Select[tuple[int]]:
-    had = sa.exists().where(assignments.c.question == queue.c.question, assignments.c.labeller == labeller)
+    # A count and not NOT EXISTS: PostgreSQL turns that into a join over all open questions, which it then sorts.
+    mine = sa.and_(assignments.c.question == queue.c.question, assignments.c.labeller == labeller)
+    had = sa.select(sa.func.count()).select_from(assignments).where(mine).scalar_subquery()
     return (
         sa.select(queue.c.question)
-        .where(queue.c.project == project, is_open, ~had)
+        .where(queue.c.project == project, is_open, had == 0)
         .order_by(queue.c.priority.desc(), queue.c.question)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True, of=queue)

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from backflip.errors import ConfigError, DependencyError
@@ -103,6 +103,7 @@ def _question(prompt: Prompt) -> str:
     return prompt.messages[-1].content if prompt.messages else prompt.text or ""
 
 
+@lru_cache(maxsize=2**16)
 def stem(word: str) -> str:
     """A light stem, as a key: `skies` meets `sky`, and `running` meets `runs`.
 

@@ -115,7 +115,9 @@ class _Writer:
 
 
 def _padded(lines: list[list[int]], length: int, fill: int) -> Tensor:
-    return torch.tensor([line + [fill] * (length - len(line)) for line in lines], dtype=torch.long).view(len(lines), length)
+    return torch.tensor([line + [fill] * (length - len(line)) for line in lines], dtype=torch.long).view(
+        len(lines), length
+    )
 
 
 def pack(trees: Sequence[Tree], *, row_length: int = 0, pad: int = 0) -> Packed:

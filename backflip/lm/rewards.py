@@ -137,7 +137,7 @@ def load_reward(spec: str, *, device: str = "cpu") -> Rewards:
 
 
 def weighted(specs: Sequence[tuple[str, float]], *, device: str = "cpu") -> Rewards:
-    """The weighted sum of the named rewards. Raises as `load_reward`, and ConfigError without any or a weight of NaN."""
+    """The weighted sum of the named rewards. Raises as `load_reward`; ConfigError without any."""
     if not specs or not all(math.isfinite(weight) for _, weight in specs):
         raise ConfigError(f"rewards are {list(specs)}; wanted one or more (spec, weight) with finite weights")
     return WeightedRewards(tuple((load_reward(spec, device=device), weight) for spec, weight in specs))

@@ -100,9 +100,11 @@ class LocalSampler:
     def _ready(self) -> Iterator[None]:
         training = self.model.training
         self.model.eval()
-        with merged(self.model):
-            yield
-        self.model.train(training)
+        try:
+            with merged(self.model):
+                yield
+        finally:
+            self.model.train(training)
 
     def _decode(self, prompts: Sequence[Sequence[int]], samples: int, keys: Sequence[int]) -> Iterator[Completion]:
         capacity = max((len(p) for p in prompts), default=0) + self.config.max_tokens

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,24 +23,34 @@ import tyro
 from torch import Tensor, nn
 
 from backflip.config import NOT_FINGERPRINTED, require
-from backflip.errors import DataError
-from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown
-from backflip.feedback.pairs import Pair, Ties, pairs
+from backflip.errors import BackflipError, DataError
+from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown, preference_calibration
+from backflip.feedback.pairs import Ties
 from backflip.feedback.store import Snapshot, Store
 from backflip.lm import optim
 from backflip.lm.backbone import load_causal, load_tokenizer, random_trunk, seed_everything
 from backflip.lm.data import epoch_order
 from backflip.lm.heads import Scalar, trainable
 from backflip.lm.packing import Tree
+from backflip.lm.rankings import Ranking, kwise_loss, ranking, ranking_metrics
 from backflip.lm.rewards import MAX_LENGTH, micro_batches, reward_tree, score_trees
 from backflip.lm.tokens import Tokens
 from backflip.maths.moments import RunningMoments, gain_and_bias
-from backflip.maths.preference import pair_accuracy, ranking_loss
-from backflip.records import Answer, Demonstration, Labeller, Prompt, Question, content_id
-from backflip.runs import MetricsWriter, Parent, Run, atomic_folder, atomic_write_json, open_run, progress, read_metrics
-from backflip.runs import read_run, require_finite
+from backflip.records import Answer, Demonstration, Question, content_id
+from backflip.runs import (
+    Parent,
+    Run,
+    RunRecord,
+    atomic_folder,
+    atomic_write_json,
+    open_run,
+    progress,
+    read_metrics,
+    read_run,
+    require_finite,
+)
 from backflip.runs.checkpoint import load_latest, restore_rng, rng_state, save
-from backflip.runs.ranks import World, all_gather_objects, average_gradients, barrier, leave, shard, world
+from backflip.runs.ranks import World, all_gather_objects, average_gradients, leave, shard, world
 
 __all__ = ["Config", "Result", "main", "run"]
 
@@ -51,7 +62,7 @@ class Config:
     folder: Path = field(metadata=NOT_FINGERPRINTED)
     """The run's folder; the model will be in its `model`."""
     store: str = field(metadata=NOT_FINGERPRINTED)
-    """The feedback store, a path or URL. The answers used are pinned in the run's lineage."""
+    """The feedback store, a path or URL. The run's lineage says which answers were used."""
     model: str
     """The model to start from, a Transformers folder; its tokenizer goes with the reward model."""
     project: str = "default"
@@ -81,7 +92,7 @@ class Config:
     max_length: int = 1024
     """Tokens of prompt and answer; a longer prompt loses its beginning. 0: no limit."""
     micro_tokens: int = 4096
-    """Tokens a pass; bounds memory and changes nothing else."""
+    """Tokens a pass; bounds memory."""
     ties: Ties = "drop"
     """Ties are dropped (P), or are pairs with target one half."""
     lapse: float = 0.0
@@ -95,7 +106,7 @@ class Config:
     normalise: Literal["demonstrations", "gain_bias"] = "demonstrations"
     """Demonstrations score 0 on average (P), or the completions trained on have mean 0 and deviation 1 (A)."""
     reference_texts: int = 1024
-    """Score at most so many texts for the normalisation."""
+    """Score at most so many demonstrations, or questions, for the normalisation."""
     checkpoint_every: int = field(default=20, metadata=NOT_FINGERPRINTED)
     """Updates from one checkpoint to the next."""
     seed: int = 0
@@ -109,13 +120,16 @@ class Config:
             require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="a number above 0")
         for name in ("lapse", "validation_share"):
             require(0 <= getattr(self, name) < 1, name, seen=getattr(self, name), wanted="a share in [0, 1)")
-        held_out = self.pick == "last" or self.validation_share > 0
-        require(held_out, "pick", seen=self.pick, wanted="'last' where validation_share is 0: best is by held-out loss")
+        possible = self.pick == "last" or self.validation_share > 0
+        require(possible, "pick", seen=self.pick, wanted="'last' where validation_share is 0: best is by held-out loss")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with. `accuracy` ({value, low, high}), `loss` and `ece` are held-out; None if nothing was."""
+    """What a run ends with. `accuracy` ({value, low, high}), `loss` and `ece` are held-out; None if nothing was.
+
+    `answers` is the snapshot of the store that was trained on; `normalised_on` says which texts score 0 on average.
+    """
 
     model: str
     accuracy: Mapping[str, float] | None
@@ -128,56 +142,57 @@ class Result:
     normalised_on: str
     answers: Mapping[str, Any]
 
-
-class _Compared(NamedTuple):
-    """A pair with its places among the element's candidates; `weight` is 1/C(K,2) over the number of answers."""
-
-    better: int
-    worse: int
-    pair: Pair
-    labeller: Labeller
-    weight: float
-
-
-@dataclass(frozen=True)
-class _Element:
-    """A question as training sees it: one tree, each candidate a response, and what all its answers say of it."""
-
-    prompt: str
-    tree: Tree
-    compared: tuple[_Compared, ...]
+    def __str__(self) -> str:
+        held = "nothing was held out"
+        if self.accuracy:
+            value, low, high = (self.accuracy[name] for name in ("value", "low", "high"))
+            held = f"held-out accuracy {value:.3f} ({low:.3f} to {high:.3f}) on {self.held_out_pairs} pairs"
+        return (
+            f"reward model in {self.model}: {held}; trained on {self.pairs} pairs of {self.questions} questions, "
+            f"answers up to number {self.answers['up_to']}; mean 0 on {self.normalised_on}"
+        )
 
 
-@dataclass(frozen=True)
-class _Data:
-    train: list[_Element]
-    held_out: list[_Element]
-    strangers: list[_Element]  # answers by held-out labellers, to prompts that were not trained on
+class _Data(NamedTuple):
+    """What is trained on; what is held out; and answers by held-out labellers to prompts that were not trained on."""
+
+    tokens: Tokens
+    train: list[Ranking]
+    held_out: list[Ranking]
+    strangers: list[Ranking]
     ceiling: dict[str, float] | None
 
 
 def run(config: Config) -> Result:
-    """Trains, normalises, reports and saves; the same folder goes on or is done.
+    """Trains, reports, normalises and saves; the same folder goes on or is done.
 
     Raises DataError where the store has nothing to learn from, ModelError where the model does not serve,
-    CheckpointError where the folder is of other work, TrainingDiverged at a loss that is not finite.
+    CheckpointError where the folder is of other work, TrainingDiverged at a number that is not finite.
     """
-    here = world()
+    here, earlier = world(), read_run(config.folder)
+    seed_everything(config.seed)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(config.store))
-        snapshot = store.snapshot(up_to=_up_to(config), project=config.project, purpose=config.purpose)
-        shown = list(store.demonstrations(project=config.project))
+        snapshot = store.snapshot(up_to=_up_to(config, earlier), project=config.project, purpose=config.purpose)
+        shown = sorted(store.demonstrations(project=config.project), key=lambda d: d.id)
+        finished = earlier is not None and earlier.status == "done"
+        data = None if finished else _read(config, store, snapshot)  # before the folder is taken: bad input leaves none
         ledger = _open(stack, config, snapshot, shown) if here.rank == 0 else None
         done, fingerprint = all_gather_objects((ledger.done, ledger.fingerprint) if ledger else (False, ""), here)[0]
-        if not done:
-            _work(config, store, snapshot, shown, ledger, fingerprint, here)
+        if data and not done:
+            model = _model(config, data.tokens, here)
+            _train(config, model, data, ledger, fingerprint, here)
+            report = _report(config, model, data, here)  # before the normalisation: its gain would hide the fit
+            on = _normalise(config, model, data, shown, here)
+            if ledger:
+                _finish(config, model, ledger, {**report, "normalised_on": on, "answers": asdict(snapshot)})
         result = all_gather_objects(dict(ledger.result) if ledger else {}, here)[0]
     return Result(**result)
 
 
 def _open(stack: ExitStack, config: Config, snapshot: Snapshot, shown: Sequence[Demonstration]) -> Run:
     answers = {"up_to": snapshot.up_to, "withdrawn": snapshot.withdrawn, "snapshot": snapshot.digest}
-    texts = {"sha256": content_id(*(d.id for d in shown)), "demonstrations": len(shown)}
+    texts = {"sha256": content_id([d.id for d in shown]), "demonstrations": len(shown)}
     parents = [
         Parent("model", config.model),
         Parent("answers", config.store, answers),
@@ -188,121 +203,63 @@ def _open(stack: ExitStack, config: Config, snapshot: Snapshot, shown: Sequence[
     )
 
 
-def _up_to(config: Config) -> int | None:
-    """A run that was begun goes on with the answers that it began with, although the store has more by now."""
-    earlier = read_run(config.folder)
+def _up_to(config: Config, earlier: RunRecord | None) -> int | None:
+    """A run that was begun goes on with the answers that it began with, although the store may have more by now."""
     if config.up_to is None and earlier is not None and earlier.recipe == "reward":
         return next((p.detail.get("up_to") for p in earlier.parents if p.kind == "answers"), None)
     return config.up_to
 
 
-def _work(
-    config: Config,
-    store: Store,
-    snapshot: Snapshot,
-    shown: Sequence[Demonstration],
-    ledger: Run | None,
-    fingerprint: str,
-    here: World,
-) -> None:
-    seed_everything(config.seed)
-    tokens = Tokens(load_tokenizer(config.model), name=f"the tokenizer of {config.model!r}")
-    data = _read(config, store, snapshot, tokens)
-    model = _model(config, tokens, here)
-    _train(config, model, data, ledger, fingerprint, here)
-    normalised_on = _normalise(config, model, tokens, data, shown, here)
-    report = _report(config, model, tokens, data, here)
-    if ledger is None:
-        barrier(here)  # the model is there when a run ends, on every rank
-        return
-    report |= {"offset": model.reward_offset, "normalised_on": normalised_on, "answers": asdict(snapshot)}
-    curve = [(m["step"], m["reward/loss"]) for m in read_metrics(config.folder) if "reward/loss" in m]
-    atomic_write_json(config.folder / "reports" / "reward.json", report | {"loss_curve": curve})
-    with atomic_folder(config.folder / "model") as folder:
-        model.save(folder)
-    accuracy = report["held_out"] and {n: report["held_out"]["accuracy"][n] for n in ("value", "low", "high")}
-    result = Result(
-        model=str(config.folder / "model"),
-        accuracy=accuracy,
-        loss=report["held_out_loss"],
-        ece=report["held_out"] and report["held_out"]["calibration"]["ece"],
-        questions=len(data.train),
-        pairs=_count(data.train),
-        held_out_pairs=_count(data.held_out),
-        offset=model.reward_offset,
-        normalised_on=normalised_on,
-        answers=asdict(snapshot),
-    )
-    ledger.finish(asdict(result))
-    shutil.rmtree(config.folder / "checkpoints", ignore_errors=True)  # three times the trained weights, needed no more
-    barrier(here)
-
-
 # --- data ---
 
 
-def _read(config: Config, store: Store, snapshot: Snapshot, tokens: Tokens) -> _Data:
-    """Raises DataError where no answer, or no pair, is left to train on."""
-    questions = {q.id: q for q in store.questions(project=config.project, purpose=config.purpose) if q.medium == "text"}
+def _read(config: Config, store: Store, snapshot: Snapshot) -> _Data:
+    """Raises DataError where no pair is left to train on."""
+    tokens = Tokens(load_tokenizer(config.model), name=f"the tokenizer of {config.model!r}")
+    questions = {q.id: q for q in store.questions(project=config.project, purpose=config.purpose) if q.prompt}
+    prompts = {key: q.prompt.id for key, q in questions.items() if q.prompt and q.medium == "text"}
     found = store.answers(up_to=snapshot.up_to, project=config.project, purpose=config.purpose)
-    answers = [n.answer for n in found if n.answer.question in questions and not n.answer.cannot_tell]
-    asked = {a.question: questions[a.question].prompt for a in answers}
-    held = _held_out({p.id for p in asked.values() if p}, seed=config.seed, share=config.validation_share)
-    strange = [a for a in answers if a.labeller.id in config.held_out_labellers]
+    answers = [n.answer for n in found if n.answer.question in prompts and not n.answer.cannot_tell]
+    held = _held_out({prompts[a.question] for a in answers}, seed=config.seed, share=config.validation_share)
     known = [a for a in answers if a.labeller.id not in config.held_out_labellers]
-    train = _elements(config, tokens, questions, [a for a in known if _prompt(questions[a.question]).id not in held])
-    trained = {e.prompt for e in train}
-    away = [a for a in strange if _prompt(questions[a.question]).id not in trained]
-    if not any(c.pair.target == 1 for e in train for c in e.compared):
+    train = _rankings(config, tokens, questions, [a for a in known if prompts[a.question] not in held])
+    if not any(c.target == 1 for r in train for c in r.compared):
         raise DataError(
             f"project {config.project!r} has {len(answers)} answers about texts (purpose {config.purpose!r}, up to "
             f"number {snapshot.up_to}) and no pair of them to train on; wanted rankings that prefer something: ask "
-            "labellers or import answers, lower validation_share, or check project, purpose and held_out_labellers"
+            "labellers or import answers, or check project, purpose, validation_share and held_out_labellers"
         )
-    rest = _elements(config, tokens, questions, [a for a in known if _prompt(questions[a.question]).id in held])
-    strangers = _elements(config, tokens, questions, away)
-    return _Data(train, rest, strangers, agreement_ceiling(answers))
-
-
-def _prompt(question: Question) -> Prompt:
-    if question.prompt is None:
-        raise DataError(f"question {question.id[:12]} about texts has no prompt; import it again with one")
-    return question.prompt
+    rest = [a for a in known if prompts[a.question] in held]
+    trained = {r.prompt for r in train}
+    strange = [a for a in answers if a.labeller.id in config.held_out_labellers and prompts[a.question] not in trained]
+    held_out, strangers = (_rankings(config, tokens, questions, some) for some in (rest, strange))
+    return _Data(tokens, train, held_out, strangers, agreement_ceiling(answers))
 
 
 def _held_out(prompts: set[str], *, seed: int, share: float) -> set[str]:
     """Each prompt by a draw of its own: one that was trained on in an earlier round is never held out in a later one.
 
-    A handful of prompts may all be drawn to one side; then the nearest to the line goes over.
+    A handful of prompts may all be drawn to one side; then the one nearest to the line goes over.
     """
     draws = {p: int(content_id("held out", seed, p)[:13], 16) / 16**13 for p in prompts}
-    held = {p for p, draw in draws.items() if draw < share}
+    held = {p for p in prompts if draws[p] < share}
     if share and len(prompts) > 1 and not held:
-        return {min(draws, key=lambda p: draws[p])}
-    return held - {max(draws, key=lambda p: draws[p])} if held and held == prompts else held
+        return {min(prompts, key=lambda p: draws[p])}
+    return held - {max(prompts, key=lambda p: draws[p])} if held and held == prompts else held
 
 
-def _elements(
+def _rankings(
     config: Config, tokens: Tokens, questions: Mapping[str, Question], answers: Sequence[Answer]
-) -> list[_Element]:
-    """One element a question that has a pair, in the order of its first answer."""
+) -> list[Ranking]:
+    """One a question that has a pair, in the order of its first answer."""
     by_question: dict[str, list[Answer]] = {}
     for answer in answers:
         by_question.setdefault(answer.question, []).append(answer)
-    made = [_element(config, tokens, questions[key], own) for key, own in by_question.items()]
-    return [element for element in made if element.compared]
-
-
-def _element(config: Config, tokens: Tokens, question: Question, answers: Sequence[Answer]) -> _Element:
-    place = {c.id: k for k, c in enumerate(question.candidates)}
-    compared = tuple(
-        _Compared(place[p.better], place[p.worse], p, answer.labeller, p.weight / len(answers))
-        for answer in answers
-        for p in pairs(answer, config.ties)
-    )
-    prompt, ended = _prompt(question), [c.ended for c in question.candidates]
-    texts = [c.text or "" for c in question.candidates]
-    return _Element(prompt.id, reward_tree(tokens, prompt, texts, ended, max_length=config.max_length), compared)
+    made = [
+        ranking(tokens, questions[key], own, ties=config.ties, max_length=config.max_length)
+        for key, own in by_question.items()
+    ]
+    return [one for one in made if one.compared]
 
 
 # --- model and training ---
@@ -338,38 +295,33 @@ class _Trainer(NamedTuple):
     rate: optim.Schedule
     here: World
 
-    @property
-    def pad(self) -> int:
-        return int(self.model.backbone.config.pad_token_id)
-
-    def update(self, number: int, batch: Sequence[_Element]) -> dict[str, float]:
+    def update(self, number: int, batch: Sequence[Ranking]) -> dict[str, float]:
         """One step on a batch of questions, in passes bounded by tokens; returns the step's metrics."""
         config, started = self.config, time.perf_counter()
         rate = config.learning_rate * self.rate(number)
         optim.set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        mine, scores = shard(batch, self.here), []
-        for indices, packed in micro_batches([e.tree for e in mine], config.micro_tokens, self.pad):
+        mine = shard(batch, self.here)
+        scores = [torch.empty(0)]
+        for indices, packed in micro_batches([r.tree for r in mine], config.micro_tokens, _pad(self.model)):
             given = self.model.rewards(packed.to(self.here.device))
-            loss = _loss(given, [mine[i] for i in indices], questions=len(batch), lapse=config.lapse)
-            (loss * self.here.size).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over ranks
+            loss = kwise_loss(given, [mine[i] for i in indices], questions=len(batch), lapse=config.lapse)
+            (loss * self.here.size).backward()  # gradients are averaged over ranks
             scores.append(given.detach().cpu())
         average_gradients(self.parameters, self.here)
         norm = optim.clip_gradients(self.parameters, config.clip_norm, what="reward model's gradient")
         self.optimiser.step()
-        parts = all_gather_objects((torch.cat(scores) if scores else torch.empty(0), mine), self.here)
-        metrics = _fit(torch.cat([s for s, _ in parts]), [e for _, own in parts for e in own], config.lapse)
-        tokens = sum(element.tree.length for element in batch)
-        timing = {"time/train": time.perf_counter() - started, "reward/tokens": tokens}
-        return {**metrics, "reward/grad_norm": norm, "reward/learning_rate": rate, **timing}
+        parts = all_gather_objects((torch.cat(scores), mine), self.here)
+        whole = torch.cat([s for s, _ in parts])
+        fit = ranking_metrics(whole, [r for _, own in parts for r in own], lapse=config.lapse)
+        metrics = {f"reward/{name}": value for name, value in fit.items()}
+        metrics |= {"reward/grad_norm": norm, "reward/learning_rate": rate}
+        metrics |= {"reward/tokens": sum(r.tree.length for r in batch), "time/train": time.perf_counter() - started}
+        return metrics
 
     def state(self, best: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "parameters": [p.detach() for p in self.parameters],
-            "optimiser": self.optimiser.state_dict(),
-            "rng": rng_state(),
-            "best": best,
-        }
+        parameters = [p.detach() for p in self.parameters]
+        return {"parameters": parameters, "optimiser": self.optimiser.state_dict(), "rng": rng_state(), "best": best}
 
     def restore(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Back to a checkpoint; returns the best weights until then."""
@@ -379,22 +331,27 @@ class _Trainer(NamedTuple):
         best: dict[str, Any] = state["best"]
         return best
 
+    def better(self, best: dict[str, Any], loss: float) -> dict[str, Any]:
+        """The weights of the lowest held-out loss so far, where they are wanted."""
+        if self.config.pick == "last" or (best and best["loss"] <= loss):
+            return best
+        return {"loss": loss, "parameters": [p.detach().clone() for p in self.parameters]}
+
     @torch.no_grad()
     def put(self, values: Sequence[Tensor]) -> None:
         for parameter, value in zip(self.parameters, values, strict=True):
             parameter.copy_(value)
 
 
-def _train(
-    config: Config, model: Scalar, data: _Data, ledger: Run | None, fingerprint: str, here: World
-) -> None:
+def _train(config: Config, model: Scalar, data: _Data, ledger: Run | None, fingerprint: str, here: World) -> None:
     """All epochs, from the last checkpoint on; leaves the picked weights in the model."""
-    parameters = trainable([model])
+    checkpoints = config.folder / "checkpoints"
     an_epoch = math.ceil(len(data.train) / config.batch)
     total = an_epoch * config.epochs
+    parameters = trainable([model])
     optimiser = optim.adam(parameters, rate=config.learning_rate)
     trainer = _Trainer(config, model, parameters, optimiser, optim.cosine(total), here)
-    kept = load_latest(config.folder / "checkpoints", fingerprint=fingerprint)
+    kept = load_latest(checkpoints, fingerprint=fingerprint)
     start, best = (kept.step, trainer.restore(kept.state)) if kept else (0, {})
     if ledger:
         ledger.metrics.truncate(start)
@@ -406,117 +363,69 @@ def _train(
             metrics = trainer.update(number, batch)
             if place == an_epoch - 1 and data.held_out:
                 metrics |= _held_out_metrics(config, model, data.held_out, here)
-                best = _better(config, trainer, best, metrics["reward/held_out_loss"])
+                best = trainer.better(best, metrics["reward/held_out_loss"])
             require_finite(number + 1, metrics)
             if ledger:
-                _record(config, ledger.metrics, number + 1, metrics)
+                ledger.metrics.write(number + 1, metrics)
                 if (number + 1) % config.checkpoint_every == 0 or number + 1 == total:
-                    save(config.folder / "checkpoints", number + 1, trainer.state(best), fingerprint=fingerprint)
+                    save(checkpoints, number + 1, trainer.state(best), fingerprint=fingerprint)
             step(note=f"loss {metrics['reward/loss']:.4f}")
     if best:
         trainer.put(best["parameters"])
 
 
-def _record(config: Config, writer: MetricsWriter, step: int, metrics: Mapping[str, float]) -> None:
-    writer.write(step, metrics)
-
-
-def _better(config: Config, trainer: _Trainer, best: dict[str, Any], loss: float) -> dict[str, Any]:
-    """The weights of the lowest held-out loss so far, where they are wanted."""
-    if config.pick == "last" or (best and best["loss"] <= loss):
-        return best
-    return {"loss": loss, "parameters": [p.detach().clone() for p in trainer.parameters]}
-
-
-def _loss(scores: Tensor, elements: Sequence[_Element], *, questions: int, lapse: float) -> Tensor:
-    """The K-wise loss (P, eq. 1) of `elements`, a part of a batch of `questions`; scores (candidates of all,)."""
-    table = _places(elements)
-    weight = scores.new_tensor([c.weight / questions for e in elements for c in e.compared])
-    target = scores.new_tensor([c.pair.target for e in elements for c in e.compared])
-    better, worse = table.to(scores.device)
-    return ranking_loss(scores=scores, better=better, worse=worse, weight=weight, target=target, lapse=lapse)
-
-
-def _places(elements: Sequence[_Element]) -> Tensor:
-    """(2, pairs): each pair's better and worse candidate among all the elements' candidates in one row."""
-    rows, first = [], 0
-    for element in elements:
-        rows += [(first + c.better, first + c.worse) for c in element.compared]
-        first += len(element.tree.responses)
-    return torch.tensor(rows, dtype=torch.long).view(-1, 2).T
-
-
-def _fit(scores: Tensor, elements: Sequence[_Element], lapse: float) -> dict[str, float]:
-    """How well scores (candidates,) explain the pairs; metrics of a batch, on the CPU."""
-    better, worse = scores[_places(elements)]
-    strict = torch.tensor([c.pair.target == 1 for e in elements for c in e.compared])
-    metrics = {
-        "reward/loss": float(_loss(scores, elements, questions=len(elements), lapse=lapse)),
-        "reward/score_mean": float(scores.mean()),
-        "reward/score_std": float(scores.std(correction=0)),
-    }
-    if strict.any():
-        right = pair_accuracy(better=better[strict], worse=worse[strict])
-        metrics |= {"reward/accuracy": float(right), "reward/margin": float((better - worse)[strict].mean())}
-    return metrics
-
-
 # --- after training ---
+
+
+def _pad(model: Scalar) -> int:
+    return int(model.backbone.config.pad_token_id)
 
 
 def _scores(config: Config, model: Scalar, trees: Sequence[Tree], here: World) -> list[list[float]]:
     """Each tree's scores, the work shared among the ranks."""
-    pad = int(model.backbone.config.pad_token_id)
-    parts = all_gather_objects(score_trees(model, shard(trees, here), config.micro_tokens, pad), here)
+    parts = all_gather_objects(score_trees(model, shard(trees, here), config.micro_tokens, _pad(model)), here)
     return [parts[i % here.size][i // here.size] for i in range(len(trees))]
 
 
-def _held_out_metrics(config: Config, model: Scalar, elements: Sequence[_Element], here: World) -> dict[str, float]:
-    rows = _scores(config, model, [e.tree for e in elements], here)
-    metrics = _fit(torch.tensor([s for row in rows for s in row]), elements, config.lapse)
-    found = {name: metrics[f"reward/{name}"] for name in ("loss", "accuracy") if f"reward/{name}" in metrics}
-    held = {f"reward/held_out_{name}": value for name, value in found.items()}
-    judged = _judged(rows, elements)
-    return held | ({"reward/ece": breakdown(judged, lapse=config.lapse)["calibration"]["ece"]} if judged else {})
+def _held_out_metrics(config: Config, model: Scalar, rankings: Sequence[Ranking], here: World) -> dict[str, float]:
+    rows = _scores(config, model, [r.tree for r in rankings], here)
+    fit = ranking_metrics(torch.tensor([s for row in rows for s in row]), rankings, lapse=config.lapse)
+    metrics = {f"reward/held_out_{name}": fit[name] for name in ("loss", "accuracy") if name in fit}
+    judged = _judged(rows, rankings)
+    return metrics | ({"reward/ece": preference_calibration(judged, lapse=config.lapse).ece} if judged else {})
 
 
-def _judged(rows: Sequence[Sequence[float]], elements: Sequence[_Element]) -> list[Judged]:
+def _judged(rows: Sequence[Sequence[float]], rankings: Sequence[Ranking]) -> list[Judged]:
     return [
-        Judged(element.prompt, c.labeller, c.pair.distance, row[c.better] - row[c.worse])
-        for row, element in zip(rows, elements, strict=True)
-        for c in element.compared
-        if c.pair.target == 1
+        Judged(one.prompt, c.labeller, c.distance, row[c.better] - row[c.worse])
+        for row, one in zip(rows, rankings, strict=True)
+        for c in one.compared
+        if c.target == 1
     ]
 
 
 def _report(config: Config, model: Scalar, data: _Data, here: World) -> dict[str, Any]:
-    """What reports/reward.json holds, but for the training's own curve."""
-    rows = _scores(config, model, [e.tree for e in data.held_out], here)
-    judged = _judged(rows, data.held_out)
-    away = _judged(_scores(config, model, [e.tree for e in data.strangers], here), data.strangers)
-    flat = torch.tensor([s for row in rows for s in row])
-    loss = float(_loss(flat, data.held_out, questions=len(rows), lapse=config.lapse)) if rows else None
-    return {
-        "held_out": breakdown(judged, lapse=config.lapse, seed=config.seed) if judged else None,
-        "held_out_loss": loss,
-        "held_out_labellers": breakdown(away, lapse=config.lapse, seed=config.seed) if away else None,
-        "agreement_ceiling": data.ceiling,
-        "questions": {"train": len(data.train), "held_out": len(data.held_out)},
-        "pairs": {"train": _count(data.train), "held_out": _count(data.held_out)},
-    }
+    """What is held out, by distance, labeller and group, with its calibration; what labellers themselves agree on."""
+    report: dict[str, Any] = {"agreement_ceiling": data.ceiling}
+    for name, rankings in (("held_out", data.held_out), ("held_out_labellers", data.strangers)):
+        rows = _scores(config, model, [r.tree for r in rankings], here)
+        judged, flat = _judged(rows, rankings), torch.tensor([s for row in rows for s in row])
+        loss = {"loss": float(kwise_loss(flat, rankings, questions=len(rankings), lapse=config.lapse))} if rows else {}
+        report[name] = {**breakdown(judged, lapse=config.lapse, seed=config.seed), **loss} if judged else None
+    for name, rankings in (("train", data.train), ("held_out", data.held_out)):
+        report[f"{name}_questions"], report[f"{name}_pairs"] = len(rankings), sum(len(r.compared) for r in rankings)
+    return report
 
 
-def _normalise(
-    config: Config, model: Scalar, tokens: Tokens, data: _Data, shown: Sequence[Demonstration], here: World
-) -> str:
-    """Sets the offset (and with gain_bias the head's scale); returns what the mean of 0 was taken on."""
+def _normalise(config: Config, model: Scalar, data: _Data, shown: Sequence[Demonstration], here: World) -> str:
+    """Sets the offset, and with gain_bias the head's scale; returns which texts score 0 on average now."""
     if config.normalise == "demonstrations" and shown:
-        some, on = sorted(shown, key=lambda d: d.id)[: config.reference_texts], "demonstrations"
-        trees = [reward_tree(tokens, d.prompt, [d.answer], [True], max_length=config.max_length) for d in some]
+        some, on = shown[: config.reference_texts], "demonstrations"
+        trees = [reward_tree(data.tokens, d.prompt, [d.answer], [True], max_length=config.max_length) for d in some]
     else:
-        some_elements, on = data.train[: config.reference_texts], "training completions"
-        trees = [e.tree for e in some_elements]
-    scores = torch.tensor([s for row in _scores(config, model, trees, here) for s in row], dtype=torch.float64)
+        trees, on = [r.tree for r in data.train[: config.reference_texts]], "the completions trained on"
+    rows = _scores(config, model, trees, here)
+    scores = torch.tensor([s for row in rows for s in row], dtype=torch.float64)
     if config.normalise == "gain_bias":
         gain, bias = gain_and_bias(scores)
         model.head.weight.data.mul_(gain)
@@ -526,16 +435,37 @@ def _normalise(
     return on
 
 
-def _count(elements: Sequence[_Element]) -> int:
-    return sum(len(e.compared) for e in elements)
+def _finish(config: Config, model: Scalar, ledger: Run, report: dict[str, Any]) -> None:
+    curve = [{"step": m["step"], "loss": m["reward/loss"]} for m in read_metrics(config.folder)]
+    report |= {"offset": model.reward_offset, "loss_curve": curve}
+    atomic_write_json(config.folder / "reports" / "reward.json", report)
+    with atomic_folder(config.folder / "model") as folder:
+        model.save(folder)
+    held = report["held_out"]
+    result = Result(
+        model=str(config.folder / "model"),
+        accuracy={name: held["accuracy"][name] for name in ("value", "low", "high")} if held else None,
+        loss=held["loss"] if held else None,
+        ece=held["calibration"]["ece"] if held else None,
+        questions=report["train_questions"],
+        pairs=report["train_pairs"],
+        held_out_pairs=report["held_out_pairs"],
+        offset=model.reward_offset,
+        normalised_on=report["normalised_on"],
+        answers=report["answers"],
+    )
+    ledger.finish(asdict(result))
+    shutil.rmtree(config.folder / "checkpoints", ignore_errors=True)  # three times the weights, needed no more
 
 
 def main() -> None:
     """The command line."""
-    config = tyro.cli(Config)
-    result = run(config)
+    try:
+        print(run(tyro.cli(Config, description=__doc__)))
+    except BackflipError as error:
+        print(f"reward: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
     leave(world())
-    print(describe(result))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backflip.demo.task import (
-    BEST_INSTRUCTION,
+    BEST_EXAMPLES,
     MAKERS,
     PHRASINGS,
     SOURCE,
@@ -46,12 +46,12 @@ def test_no_topic_stands_twice() -> None:
     assert not twice
 
 
-def test_every_demonstration_is_two_to_four_whole_sentences_of_25_to_58_words_about_its_topic() -> None:
+def test_every_demonstration_is_two_to_four_whole_sentences_of_25_to_55_words_about_its_topic() -> None:
     for row in rows("demonstrations.jsonl"):
         pieces, whole = whole_sentences(row["answer"])
         assert pieces == whole, row
         assert 2 <= whole <= 4, row
-        assert 25 <= len(row["answer"].split()) <= 58, row
+        assert 25 <= len(row["answer"].split()) <= 55, row
         named = content_stems(row["topic"]) & {stem(word.strip(".,!?'").lower()) for word in row["answer"].split()}
         assert named, row
         assert row["answer"].isascii(), row
@@ -90,11 +90,10 @@ def test_an_unknown_split_is_refused() -> None:
         prompts("dev")  # type: ignore[arg-type]
 
 
-def test_best_prompted_keeps_the_question_and_its_topic() -> None:
+def test_best_prompted_shows_the_examples_and_then_asks_the_same() -> None:
     prompt = prompts("test")[0]
     best = best_prompted(prompt)
-    assert [(m.role, m.content) for m in best.messages] == [
-        ("system", BEST_INSTRUCTION),
-        ("user", prompt.messages[-1].content),
-    ]
+    assert [m.role for m in best.messages] == ["user", "assistant"] * len(BEST_EXAMPLES) + ["user"]
+    assert tuple(topic_of(Prompt(messages=(m,))) for m in best.messages[:-1:2]) == BEST_EXAMPLES
+    assert best.messages[-1] == prompt.messages[-1]
     assert topic_of(best) == topic_of(prompt)

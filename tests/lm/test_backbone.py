@@ -116,12 +116,11 @@ def test_residual_dropout_only_in_training(tiny_folder: Path) -> None:
     assert torch.equal(backbone(pack(TREES)), plain)
     seed_everything(0)
     backbone.train()
-    dropped = torch.cat([backbone(pack(TREES * 30)).flatten()])
+    assert backbone(pack(TREES * 30)).isfinite().all()
     before, after = seen[-1]
     kept = after != 0
-    assert 0.7 < kept.float().mean().item() < 0.8
+    assert 0.7 < kept[before != 0].float().mean().item() < 0.8
     torch.testing.assert_close(after[kept], before[kept] / 0.75)  # what stays is scaled up: the expectation is kept
-    assert dropped.isfinite().all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

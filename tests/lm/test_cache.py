@@ -55,8 +55,8 @@ def test_a_moved_row_is_whole_and_old_columns_are_masked() -> None:
     assert cache.columns.tolist() == [2, 2]
     with cache.step(1) as (positions, mask):
         keys, values = cache.update(torch.full((1, 1, 1, 2), 9.0), torch.full((1, 1, 1, 2), -9.0), 0)
-    assert positions.tolist() == [[2]]
-    assert mask.tolist() == [[[[True, True, True]]]]
+        assert positions.tolist() == [[2]]
+        assert mask.tolist() == [[[[True, True, True]]]]
     assert keys[0, 0, :, 0].tolist() == [2.0, 2.0, 9.0]
     assert values[0, 0, :, 0].tolist() == [-2.0, -2.0, -9.0]
     assert cache.columns.tolist() == [3, 2]

@@ -25,8 +25,8 @@ ADULT = (
     "Rain is precipitation that originates when atmospheric water vapor condenses around microscopic particles, "
     "forming droplets that eventually become sufficiently heavy to descend under the influence of gravity. "
     "Meteorologists distinguish several categories, including convective, orographic and frontal rainfall, each "
-    "associated with characteristic circulation patterns. Furthermore, precipitation constitutes an essential component "
-    "of the hydrological cycle, replenishing aquifers and sustaining terrestrial ecosystems."
+    "associated with characteristic circulation patterns. Furthermore, precipitation constitutes an essential "
+    "component of the hydrological cycle, replenishing aquifers and sustaining terrestrial ecosystems."
 )
 CHEATS = {
     "empty": "",

@@ -20,8 +20,8 @@ PACKED = pack([Tree((5, 6, 7), ((8, 9), (10, 11, 12))), Tree((13,), ((14, 15),))
 def adapted(folder: Path, *, layers: int = 0, dropout: float = 0.0) -> Causal:
     """A model whose adapters do something (B is not zero)."""
     model = Causal.load(folder)
-    model.adapt(rank=3, layers=layers, alpha=6.0, dropout=dropout)
     torch.manual_seed(0)
+    model.adapt(rank=3, layers=layers, alpha=6.0, dropout=dropout)
     for adapter in adapters(model):
         nn.init.normal_(adapter.lora_b, std=0.3)
     return model
@@ -104,7 +104,7 @@ def test_shared_lower_layers_give_the_same_policy_and_reference(tiny_folder: Pat
 def test_gradients_are_those_of_the_folded_weight(tiny_folder: Path) -> None:
     # with y = (W + s B A) x: dL/dB = s dL/dW' A^T and dL/dA = s B^T dL/dW'
     model, whole = adapted(tiny_folder), adapted(tiny_folder)
-    whole.fold()
+    fold(whole)
     whole.requires_grad_(True)
     for one in (model, whole):
         one.scores(PACKED).logprobs.sum().backward()

@@ -65,7 +65,7 @@ def test_every_token_sees_its_own_path_and_nothing_else(batch: list[Tree], row_l
     packed = pack(batch, row_length=row_length)
     length = packed.tokens.shape[1]
     flat, positions = packed.tokens.flatten(), packed.positions.flatten()
-    mask = packed.mask()[:, 0].reshape(-1, length)
+    mask = packed.mask()[:, 0].flatten(0, 1)
     whole = [(*tree.prompt, *response) for tree in batch for response in tree.responses]
     for path, text, count in zip(paths(packed, batch), whole, packed.lengths, strict=True):
         assert tuple(flat[path].tolist()) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from backflip.errors import ConfigError
 from backflip.lm.heads import Causal
-from backflip.lm.lora import adapters
+from backflip.lm.lora import adapters, fold
 from backflip.lm.packing import Tree, pack
 from backflip.lm.sampler import Completion, LocalSampler, SamplerConfig
 
@@ -25,6 +26,12 @@ def sampler(folder: Path, *, eos: int | None = None, **changes: Any) -> LocalSam
     made = LocalSampler(Causal.load(folder), SamplerConfig(**({"max_tokens": 12, "rows": 4} | changes)))
     made.eos = made.eos if eos is None else eos
     return made
+
+
+def common_token(folder: Path) -> int:
+    """What the model likes to say: as EOS it makes answers of many lengths."""
+    groups = sampler(folder, rows=32, temperature=2.0).sample(PROMPTS, samples=8)
+    return Counter(token for group in groups for c in group for token in c.tokens).most_common(1)[0][0]
 
 
 def tokens(groups: list[list[Completion]]) -> list[list[tuple[int, ...]]]:
@@ -55,7 +62,8 @@ def test_greedy_equals_generate(family_folder: Callable[[str], Path], family: st
 
 
 def test_draws_do_not_depend_on_rows(tiny_folder: Path) -> None:
-    runs = [tokens(sampler(tiny_folder, rows=rows, eos=50).sample(PROMPTS, samples=5)) for rows in (1, 3, 32)]
+    eos = common_token(tiny_folder)
+    runs = [tokens(sampler(tiny_folder, rows=rows, eos=eos, temperature=2.0).sample(PROMPTS, samples=3)) for rows in (1, 3, 32)]
     assert runs[0] == runs[1] == runs[2]
 
 
@@ -96,7 +104,7 @@ def test_frequencies_match_the_distribution(tiny_folder: Path, temperature: floa
 
 
 def test_a_finished_row_leaves_its_place(tiny_folder: Path) -> None:
-    made = sampler(tiny_folder, rows=3, eos=50, max_tokens=30, temperature=1.5)
+    made = sampler(tiny_folder, rows=3, temperature=2.0, max_tokens=30, eos=common_token(tiny_folder))
     active: list[int] = []
 
     def count(_module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: object) -> None:
@@ -126,7 +134,8 @@ def simulated_steps(lengths: list[int], *, rows: int) -> list[int]:
 
 
 def test_a_completion_ends_with_its_eos_or_at_the_limit(tiny_folder: Path) -> None:
-    made = sampler(tiny_folder, eos=50, max_tokens=40, temperature=1.5)
+    eos = common_token(tiny_folder)
+    made = sampler(tiny_folder, eos=eos, rows=16, temperature=2.0)
     groups = made.sample(PROMPTS, samples=8)
     flat = [c for group in groups for c in group]
     assert {c.ended for c in flat} == {True, False}
@@ -134,9 +143,9 @@ def test_a_completion_ends_with_its_eos_or_at_the_limit(tiny_folder: Path) -> No
         assert [c.sample for c in group] == list(range(8))
         assert {c.prompt for c in group} == {index}
     for c in flat:
-        assert c.ended == (c.tokens[-1] == 50)
-        assert 50 not in c.tokens[:-1]
-        assert c.ended or len(c.tokens) == 40
+        assert c.ended == (c.tokens[-1] == eos)
+        assert eos not in c.tokens[:-1]
+        assert c.ended or len(c.tokens) == 12
         assert len(c.logprobs) == len(c.tokens)
 
 
@@ -149,7 +158,7 @@ def test_adapters_are_merged_while_sampling_and_the_mode_is_kept(tiny_folder: Pa
     made.model.train()
     adapted = made.sample(PROMPTS, samples=2)
     assert made.model.training
-    made.model.fold()
+    fold(made.model)
     assert tokens(made.sample(PROMPTS, samples=2)) == tokens(adapted)
 
 

@@ -49,7 +49,9 @@ def test_equals_log_softmax_of_all_logits(count: int, temperature: float) -> Non
 
 def test_gradcheck_in_double_precision() -> None:
     states, weight, targets = inputs(5, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda s, w: token_scores(s, w, targets, temperature=1.3).logprobs, (states, weight))
+    assert torch.autograd.gradcheck(
+        lambda s, w: token_scores(s, w, targets, temperature=1.3).logprobs, (states, weight)
+    )
 
 
 def test_only_the_gradients_that_are_asked_for() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,20 +18,23 @@ from backflip.lm.packing import Packed, Tree, split_responses
 from backflip.lm.sampler import Completion
 from backflip.maths.advantage import gae, sequence_rewards
 from backflip.maths.kl import adapt_beta, k1, sequence_kl
-from backflip.maths.moments import masked_mean, whiten
+from backflip.maths.moments import whiten
 from backflip.maths.policy import explained_variance, policy_loss, value_loss
 from backflip.recipes.ppo.config import Config
 from backflip.recipes.ppo.trainer import Trainer
 from backflip.records import Prompt
 from backflip.runs.ranks import World, all_gather_objects, average_gradients, shard
 
-__all__ = ["Rollout", "learn", "mean_over", "rollout"]
+__all__ = ["Rollout", "gather", "learn", "rollout"]
+
+T = TypeVar("T")
+Ids = tuple[int, ...]
 
 
 class Rollout(NamedTuple):
-    """An update's episodes, those of one prompt side by side. `trees` has a prompt and its samples each."""
+    """An update's episodes, those of one prompt side by side. Every rank holds all of them: they are small."""
 
-    trees: list[Tree]
+    trees: list[Tree]  # a prompt and its samples each
     mask: Tensor  # (episodes, response), true on sampled tokens, EOS included
     logprobs: Tensor  # (episodes, response), of the policy that sampled
     values: Tensor  # (episodes, response)
@@ -41,94 +44,128 @@ class Rollout(NamedTuple):
 
 
 def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
-    """Samples an update's episodes, scores them, and estimates advantages."""
-    config, tokens, clock = trainer.config, trainer.tokens, _Clock()
-    batch = _batch(trainer, prompts)
-    ids = [tokens.prompt(prompt) for _, prompt in batch]
-    groups = trainer.sampler.sample(ids, samples=config.samples, keys=[visit for visit, _ in batch])
+    """Samples an update's episodes, scores them, and estimates advantages.
+
+    Each rank samples and scores its share of the prompts; all that follows is reckoned over all of them, on every
+    rank alike, so that means, whitening and beta do not depend on how many ranks there are.
+    """
+    config, clock = trainer.config, _Clock()
+    share = shard(_batch(trainer, prompts), trainer.ranks)
+    ids = [trainer.tokens.prompt(prompt) for _, prompt in share]
+    sampled = trainer.sampler.sample(ids, samples=config.samples, keys=[visit for visit, _ in share])
     clock.lap("sample")
-    scores = _scores(trainer, [prompt for _, prompt in batch], groups)
+    groups = gather(_score(trainer, [prompt for _, prompt in share], ids, sampled), trainer.ranks)
     clock.lap("score")
-    trees = [Tree(prompt, tuple(c.tokens for c in group)) for prompt, group in zip(ids, groups, strict=True)]
-    sampled = torch.tensor([logprob for group in groups for c in group for logprob in c.logprobs])
-    seen = _score_tokens(trainer, trees)
-    lengths = [len(c.tokens) for group in groups for c in group]
+
     device = trainer.ranks.device
-    old, mask = split_responses(seen.logprobs if config.rescore else sampled.to(device), lengths)
-    reference, values = split_responses(seen.reference, lengths)[0], split_responses(seen.values, lengths)[0]
+    lengths = [len(response) for group in groups for response in group.tree.responses]
+    seen = _Seen(*(torch.cat(parts).to(device) for parts in zip(*(group.seen for group in groups), strict=True)))
+    (old, mask), reference, values = (
+        split_responses(seen.logprobs, lengths),
+        split_responses(seen.reference, lengths)[0],
+        split_responses(seen.values, lengths)[0],
+    )
+    raw = torch.tensor([score for group in groups for score in group.scores])
+    ended = torch.tensor([end for group in groups for end in group.ended])
+    scores = _final_scores(trainer, raw, ended)
 
     kl = k1(logprobs=old, reference=reference)
     rewards = sequence_rewards(kl=kl, scores=scores.to(device), mask=mask, beta=trainer.beta)
     if config.whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
     advantages, returns = gae(rewards=rewards, values=values, mask=mask, gamma=1.0, lam=config.lam)
-    clock.lap("advantage")
-    per_sequence = sequence_kl(kl=kl, mask=mask)
-    count = int(mask.sum())
+    mean_kl, mean_score = float(sequence_kl(kl=kl, mask=mask).mean()), float(scores.mean())
     metrics = {
-        "objective/kl": float(per_sequence.mean()),
-        "objective/entropy": float(masked_mean(split_responses(seen.entropy, lengths)[0], mask)),
-        "objective/score": float(scores.mean()),
-        "objective/non_score_reward": -trainer.beta * float(per_sequence.mean()),
-        "objective/rlhf_reward": float(scores.mean()) - trainer.beta * float(per_sequence.mean()),
+        "objective/kl": mean_kl,
+        "objective/entropy": float(seen.entropy.mean()),
+        "objective/score": mean_score,
+        "objective/raw_score": float(raw.mean()),
+        "objective/non_score_reward": -trainer.beta * mean_kl,
+        "objective/rlhf_reward": mean_score - trainer.beta * mean_kl,
         "objective/beta": trainer.beta,
         "value/explained_variance": float(explained_variance(values=values, returns=returns, mask=mask)),
-        "tokens/mean_length": count / len(lengths),
-        "tokens/eos_share": sum(c.ended for group in groups for c in group) / len(lengths),
-        **clock.rates(sample=count, score=sum(tree.length for tree in trees)),
+        "tokens/mean_length": sum(lengths) / len(lengths),
+        "tokens/eos_share": float(ended.float().mean()),
+        **clock.rates(sample=sum(lengths), score=sum(group.tree.length for group in groups)),
     }
-    whitened = _whiten_over(trainer.ranks, advantages, mask)
-    return Rollout(trees, mask, old, values, whitened, returns, metrics)
+    trees = [group.tree for group in groups]
+    return Rollout(trees, mask, old, values, whiten(advantages, mask), returns, metrics)
 
 
 def _batch(trainer: Trainer, prompts: Sequence[Prompt]) -> list[tuple[int, Prompt]]:
-    """This rank's prompts of the update, each with its number among all visits: the key of its random stream."""
+    """The update's prompts, each with its number among all visits: the key of its random stream (detail 19)."""
     size, seed = trainer.config.prompts_per_batch, trainer.config.seed
-    visits = range(trainer.update * size, (trainer.update + 1) * size)
-    orders = {
-        visit // len(prompts): epoch_order(len(prompts), seed=seed, epoch=visit // len(prompts)) for visit in visits
-    }
-    return shard(
-        [(visit, prompts[orders[visit // len(prompts)][visit % len(prompts)]]) for visit in visits], trainer.ranks
-    )
+    visits = [divmod(v, len(prompts)) for v in range(trainer.update * size, (trainer.update + 1) * size)]
+    orders = {epoch: epoch_order(len(prompts), seed=seed, epoch=epoch) for epoch, _ in visits}
+    return [(epoch * len(prompts) + place, prompts[orders[epoch][place]]) for epoch, place in visits]
 
 
-def _scores(trainer: Trainer, prompts: Sequence[Prompt], groups: list[list[Completion]]) -> Tensor:
-    """(episodes,): the reward of each text; a fixed score where the length limit cut it off (detail 8)."""
-    config = trainer.config
-    texts = [[trainer.tokens.decode(c.tokens) for c in group] for group in groups]
-    ended = [[c.ended for c in group] for group in groups]
-    flat = [score for group in trainer.reward.scores(prompts, texts, ended=ended) for score in group]
-    if config.normalise_scores:
-        everywhere = [score for part in all_gather_objects(flat, trainer.ranks) for score in part]
-        trainer.moments = trainer.moments.update(torch.tensor(everywhere))
-        flat = trainer.moments.normalise(torch.tensor(flat)).tolist()
-    whole = [end for group in ended for end in group]
-    return torch.tensor([s if end else config.no_eos_score for s, end in zip(flat, whole, strict=True)])
+def gather(share: list[T], ranks: World) -> list[T]:
+    """Every rank's `shard` of a list, put together in the list's order."""
+    parts = all_gather_objects(share, ranks)
+    return [parts[i % ranks.size][i // ranks.size] for i in range(sum(map(len, parts)))]
 
 
 class _Seen(NamedTuple):
-    """One pass over the sampled tokens, all (scored,)."""
+    """What one pass saw at the sampled tokens, all (scored,)."""
 
-    logprobs: Tensor
+    logprobs: Tensor  # of the policy that sampled
     entropy: Tensor
-    reference: Tensor
+    reference: Tensor  # log-probabilities under the reference
     values: Tensor
+
+
+class _Group(NamedTuple):
+    """The episodes of one prompt."""
+
+    tree: Tree
+    ended: list[bool]
+    scores: list[float]  # as the reward gave them
+    seen: _Seen  # on the CPU
+
+
+def _score(
+    trainer: Trainer, prompts: Sequence[Prompt], ids: Sequence[Ids], sampled: list[list[Completion]]
+) -> list[_Group]:
+    """The rewards of this rank's texts, then one pass of policy, reference and value net over their tokens."""
+    texts = [[trainer.tokens.decode(c.tokens) for c in group] for group in sampled]
+    ended = [[c.ended for c in group] for group in sampled]
+    with trainer.reward.use() as reward:
+        scores = reward.scores(prompts, texts, ended=ended)
+        del reward  # may be the last hold on it: its memory goes before the reference comes
+    trees = [Tree(prompt, tuple(c.tokens for c in group)) for prompt, group in zip(ids, sampled, strict=True)]
+    seen = _score_tokens(trainer, trees)
+    if not trainer.config.rescore:
+        kept = [logprob for group in sampled for c in group for logprob in c.logprobs]
+        seen = seen._replace(logprobs=torch.tensor(kept))
+    sizes = [sum(map(len, tree.responses)) for tree in trees]
+    parts = zip(*(values.cpu().split(sizes) for values in seen), strict=True)
+    return [_Group(*group, _Seen(*part)) for *group, part in zip(trees, ended, scores, parts, strict=True)]
+
+
+def _final_scores(trainer: Trainer, raw: Tensor, ended: Tensor) -> Tensor:
+    """(episodes,): normalised if asked for; then a fixed score where the length limit cut an answer off (detail 8)."""
+    if trainer.config.normalise_scores:
+        trainer.moments = trainer.moments.update(raw)
+        raw = trainer.moments.normalise(raw)
+    return torch.where(ended, raw, trainer.config.no_eos_score)
 
 
 @torch.no_grad()
 def _score_tokens(trainer: Trainer, trees: list[Tree]) -> _Seen:
-    """Log-probabilities under policy and reference, entropy and values of every sampled token."""
-    config = trainer.config
+    """Log-probabilities under policy and reference, entropy and values of every sampled token of this rank."""
+    temperature, ranks = trainer.config.temperature, trainer.ranks
     trainer.policy_lower.clear()
     trainer.value_lower.clear()
     parts = []
-    for indices, packed in _passes(trainer, trees):
-        lower = trainer.policy_lower.of(packed, indices)
-        policy = trainer.policy.scores(packed, temperature=config.temperature, lower=lower)
-        reference = trainer.reference.scores(packed, temperature=config.temperature, lower=lower, reference=True)
-        values = trainer.value.values(packed, lower=trainer.value_lower.of(packed, indices))
-        parts.append(_Seen(policy.logprobs, policy.entropy, reference.logprobs, values))
+    with trainer.reference.use() as reference:
+        for indices, packed in _passes(trainer, trees):
+            numbers = [i * ranks.size + ranks.rank for i in indices]  # among all ranks' trees
+            lower = trainer.policy_lower.of(packed, numbers)
+            policy = trainer.policy.scores(packed, temperature=temperature, lower=lower)
+            other = reference.scores(packed, temperature=temperature, lower=lower, reference=True)
+            values = trainer.value.values(packed, lower=trainer.value_lower.of(packed, numbers))
+            parts.append(_Seen(policy.logprobs, policy.entropy, other.logprobs, values))
     return _Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -138,21 +175,13 @@ def _passes(trainer: Trainer, trees: Sequence[Tree]) -> list[tuple[list[int], Pa
     return [(indices, packed.to(trainer.ranks.device)) for indices, packed in batches]
 
 
-def _whiten_over(ranks: World, advantages: Tensor, mask: Tensor) -> Tensor:
-    """Whitens (detail 3) with the moments of all ranks' tokens."""
-    if ranks.size == 1:
-        return whiten(advantages, mask)
-    valid = torch.cat(all_gather_objects(advantages[mask].cpu(), ranks)).to(advantages)
-    return ((advantages - valid.mean()) * torch.rsqrt(valid.var(correction=0) + 1e-8)) * mask
-
-
 def learn(trainer: Trainer, rollout: Rollout) -> dict[str, float]:
     """The inner epochs of an update; returns the means of what was watched over all minibatches."""
     config, clock = trainer.config, _Clock()
     share = config.rate_schedule()(trainer.update)
     set_rate(trainer.policy_optimiser, config.rate * share)
     set_rate(trainer.value_optimiser, config.value_rate * share)
-    size = config.minibatch // config.samples // trainer.ranks.size  # trees a minibatch on this rank
+    size = config.minibatch // config.samples  # trees a minibatch
     seen: list[dict[str, float]] = []
     for epoch in range(config.inner_epochs):
         order = epoch_order(len(rollout.trees), seed=config.seed, epoch=trainer.update * config.inner_epochs + epoch)
@@ -171,12 +200,11 @@ def _step(trainer: Trainer, rollout: Rollout, minibatch: list[int], *, number: i
     """One optimiser step of the policy (with the pretraining gradient, if any) and one of the value net."""
     ranks = trainer.ranks
     episodes = _rows(trainer, minibatch)
-    tokens_everywhere = sum(all_gather_objects(int(rollout.mask[episodes].sum()), ranks))
-    total = tokens_everywhere / ranks.size  # gradients are averaged over ranks, so each divides by its mean share
+    total = int(rollout.mask[episodes].sum()) / ranks.size  # gradients are averaged: each divides by a mean share
     watched = _Sums()
+    own = shard(minibatch, ranks)
     batches = [
-        (packed, [minibatch[i] for i in indices])
-        for indices, packed in _passes(trainer, [rollout.trees[i] for i in minibatch])
+        (packed, [own[i] for i in indices]) for indices, packed in _passes(trainer, [rollout.trees[i] for i in own])
     ]
     for packed, trees in batches:
         _policy_pass(trainer, rollout, packed, trees, total, watched)
@@ -187,7 +215,7 @@ def _step(trainer: Trainer, rollout: Rollout, minibatch: list[int], *, number: i
     for packed, trees in batches:  # the policy's gradients are gone by now: the peak holds one model's, not two
         _value_pass(trainer, rollout, packed, trees, total, watched)
     value_norm = _apply(trainer, trainer.value_parameters, trainer.value_optimiser, "value")
-    return watched.means(ranks) | {"policy/grad_norm": norm, "value/grad_norm": value_norm}
+    return watched.over(ranks) | {"policy/grad_norm": norm, "value/grad_norm": value_norm}
 
 
 def _apply(trainer: Trainer, parameters: list[Any], optimiser: torch.optim.Optimizer, what: str) -> float:
@@ -258,9 +286,9 @@ def _pretraining_passes(trainer: Trainer, episodes: int, number: int, watched: _
     assert trainer.documents is not None
     count = config.ptx.examples * episodes
     steps = trainer.update * config.inner_epochs * (config.batch // config.minibatch) + number
-    examples = trainer.documents.take((steps * ranks.size + ranks.rank) * count, count)
-    total = sum(tree.length - 1 for tree in examples)
-    for _, packed in _passes(trainer, examples):
+    examples = trainer.documents.take(steps * count, count)
+    total = sum(tree.length - 1 for tree in examples) / ranks.size
+    for _, packed in _passes(trainer, shard(examples, ranks)):
         lower = trainer.policy.backbone.lower(packed, trainer.policy.split) if trainer.policy.split else None
         loss = -trainer.policy.scores(packed, lower=lower).logprobs.sum() / total
         (config.ptx.weight * loss).backward()
@@ -271,12 +299,6 @@ def _next_beta(config: Config, beta: float, kl: float) -> float:
     if config.kl.target is None:
         return beta
     return adapt_beta(beta=beta, kl=kl, target=config.kl.target, episodes=config.batch, horizon=config.kl.horizon)
-
-
-def mean_over(ranks: World, metrics: dict[str, float]) -> dict[str, float]:
-    """The mean over ranks of what each measured on its share."""
-    parts = all_gather_objects(metrics, ranks)
-    return {name: sum(part[name] for part in parts) / len(parts) for name in metrics}
 
 
 class _Sums:
@@ -293,8 +315,11 @@ class _Sums:
     def largest(self, name: str, value: Tensor) -> None:
         self.maxima[name] = max(self.maxima.get(name, 0.0), float(value.detach()))
 
-    def means(self, ranks: World) -> dict[str, float]:
-        return mean_over(ranks, self.sums) | self.maxima
+    def over(self, ranks: World) -> dict[str, float]:
+        """The means of the sums' shares and the greatest of the maxima, over all ranks."""
+        parts = all_gather_objects((self.sums, self.maxima), ranks)
+        means = {name: sum(sums[name] for sums, _ in parts) / len(parts) for name in self.sums}
+        return means | {name: max(maxima[name] for _, maxima in parts) for name in self.maxima}
 
 
 class _Clock:

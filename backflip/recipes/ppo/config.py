@@ -11,6 +11,19 @@ from backflip.lm.optim import Schedule, constant, linear_to_zero
 
 __all__ = ["KL", "Adapter", "Config", "Ptx", "Result"]
 
+_COUNTS = (
+    "updates",
+    "batch",
+    "samples",
+    "minibatch",
+    "inner_epochs",
+    "max_tokens",
+    "judge_every",
+    "tokens_per_pass",
+    "rows",
+    "checkpoint_every",
+)
+
 
 @dataclass(frozen=True)
 class KL:
@@ -38,6 +51,7 @@ class Ptx:
 
     def __post_init__(self) -> None:
         require(self.examples >= 1, "ptx.examples", seen=self.examples, wanted="1 or more an episode")
+        require(self.weight >= 0, "ptx.weight", seen=self.weight, wanted="0 or more")
         require(self.length >= 2, "ptx.length", seen=self.length, wanted="2 tokens or more")
 
 
@@ -52,8 +66,9 @@ class Adapter:
     alpha: float = 32.0
 
     def __post_init__(self) -> None:
-        for name, value in (("rank", self.rank), ("layers", self.layers), ("value_rank", self.value_rank)):
-            require(value >= 0, f"adapter.{name}", seen=value, wanted="0 or more")
+        for name in ("rank", "layers", "value_rank", "value_layers"):
+            require(getattr(self, name) >= 0, f"adapter.{name}", seen=getattr(self, name), wanted="0 or more")
+        require(self.alpha > 0, "adapter.alpha", seen=self.alpha, wanted="above 0")
 
 
 @dataclass(frozen=True)
@@ -97,11 +112,15 @@ class Config:
     tokens_per_pass: int = field(default=4096, metadata=NOT_FINGERPRINTED)
     rows: int = 32  # decoded side by side
     checkpoint_every: int = field(default=10, metadata=NOT_FINGERPRINTED)
+    reload_frozen: bool = field(default=False, metadata=NOT_FINGERPRINTED)  # frozen models: from disk for each use
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch", "samples", "minibatch", "inner_epochs", "max_tokens", "checkpoint_every"):
+        for name in _COUNTS:
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
+        for name in ("rate", "value_rate", "clip", "value_clip", "value_coefficient", "max_norm"):
+            require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="above 0")
+        require(self.value_warmup >= 0, "value_warmup", seen=self.value_warmup, wanted="0 or more updates")
         require(bool(self.reward), "reward", seen=self.reward, wanted="at least one (spec, weight)")
         require(self.batch % self.minibatch == 0, "batch", seen=self.batch, wanted=f"a multiple of {self.minibatch}")
         require(
@@ -110,6 +129,12 @@ class Config:
         require(self.temperature > 0, "temperature", seen=self.temperature, wanted="above 0: PPO needs exploration")
         require(0 <= self.ema < 1, "ema", seen=self.ema, wanted="0 (off) to below 1")
         require(0 <= self.lam <= 1, "lam", seen=self.lam, wanted="0 to 1")
+        require(
+            self.kl.target is None or 5 * self.kl.horizon > self.batch,
+            "kl.horizon",
+            seen=self.kl.horizon,
+            wanted=f"above a fifth of the batch of {self.batch}, for beta to stay positive",
+        )
 
     @property
     def prompts_per_batch(self) -> int:

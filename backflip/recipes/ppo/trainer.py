@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from backflip.config import require
 from backflip.errors import ConfigError
 from backflip.lm.heads import Causal, Scalar, trainable
 from backflip.lm.lower import LowerStates
@@ -17,8 +18,9 @@ from backflip.lm.sampler import LocalSampler, Sampler, SamplerConfig
 from backflip.lm.tokens import Tokens
 from backflip.maths.moments import RunningMoments
 from backflip.recipes.ppo.config import Config
+from backflip.recipes.ppo.frozen import Frozen
 from backflip.runs.checkpoint import restore_rng, rng_state
-from backflip.runs.ranks import World
+from backflip.runs.ranks import World, all_gather_objects
 
 __all__ = ["Trainer"]
 
@@ -27,17 +29,24 @@ class Trainer:
     """The models and everything that a checkpoint must hold."""
 
     def __init__(
-        self, config: Config, ranks: World, *, reward: Rewards, judge: Rewards | None, sampler: Sampler | None
+        self,
+        config: Config,
+        ranks: World,
+        *,
+        reward: Frozen[Rewards],
+        judge: Frozen[Rewards] | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
+        """Draws the adapters from torch's global generator. Raises ConfigError, DataError or ModelError."""
+        trees = config.minibatch // config.samples
+        require(trees >= ranks.size, "minibatch", seen=f"{trees} prompts", wanted=f"one for each of {ranks.size} ranks")
         self.config, self.ranks, self.reward, self.judge = config, ranks, reward, judge
         device = str(ranks.device)
         adapter = config.adapter
-        self.policy = Causal.load(config.policy, device=device)
+        self.policy = Causal.load(config.policy, device=device).eval()  # no dropout, the sampler's way back included
         self.policy.adapt(rank=adapter.rank, layers=adapter.layers, alpha=adapter.alpha)
         self.tokens = Tokens(self.policy.tokenizer, name=f"the tokenizer of {config.policy}")
-        self.reference = (
-            self.policy if adapter.rank else Causal.load(config.policy, device=device).requires_grad_(False)
-        )
+        self.reference = Frozen(self._reference, keep=not config.reload_frozen or adapter.rank > 0)
         self.value = _value_net(config, device)
         self.value.adapt(rank=adapter.value_rank, layers=adapter.value_layers, alpha=adapter.alpha)
         self.policy_lower, self.value_lower = LowerStates(self.policy), LowerStates(self.value)
@@ -52,6 +61,12 @@ class Trainer:
         self.moments = RunningMoments()
         self.update, self.best, self.best_update, self.stopped = 0, -math.inf, 0, ""
 
+    def _reference(self) -> Causal:
+        """Where the policy started: itself without its adapters, or a second model."""
+        if self.config.adapter.rank:
+            return self.policy
+        return Causal.load(self.config.policy, device=str(self.ranks.device)).eval().requires_grad_(False)
+
     def _documents(self) -> Documents | None:
         ptx = self.config.ptx
         if not ptx.text:
@@ -59,7 +74,10 @@ class Trainer:
         return Documents(self.tokens, ptx.text, length=ptx.length, seed=self.config.seed)
 
     def state(self) -> dict[str, Any]:
-        """All that decides what comes next (detail 18); prompts and draws follow from `update` and the seed."""
+        """All that decides what comes next (detail 18); prompts and draws follow from `update` and the seed.
+
+        Every rank has to ask, for it holds the random state of each.
+        """
         return {
             "policy": [p.detach() for p in self.policy_parameters],
             "value": [p.detach() for p in self.value_parameters],
@@ -68,7 +86,7 @@ class Trainer:
             "ema": self.ema.state(),
             "beta": self.beta,
             "moments": self.moments.state(),
-            "rng": rng_state(),
+            "rng": all_gather_objects(rng_state(), self.ranks),  # rank by rank
             "best": [self.best, self.best_update],
             "stopped": self.stopped,
         }
@@ -83,14 +101,14 @@ class Trainer:
         self.value_optimiser.load_state_dict(state["value_optimiser"])
         self.ema.load(state["ema"])
         self.beta, self.moments = state["beta"], RunningMoments(**state["moments"])
-        restore_rng(state["rng"])
+        restore_rng(state["rng"][self.ranks.rank % len(state["rng"])])
         self.best, self.best_update = state["best"]
         self.update, self.stopped = update, state["stopped"]
 
 
 def _value_net(config: Config, device: str) -> Scalar:
     if config.value is not None:
-        value = Scalar.load(config.value, device=device)
+        value = Scalar.load(config.value, device=device).eval()
         wanted = Tokens.load(config.policy)
         if Tokens(value.tokenizer).tokenizer.get_vocab() != wanted.tokenizer.get_vocab():
             raise ConfigError(
@@ -99,4 +117,4 @@ def _value_net(config: Config, device: str) -> Scalar:
             )
         return value
     start = Causal.load(config.policy, device=device)
-    return Scalar.on_trunk(start.backbone, start.tokenizer, seed=config.seed)
+    return Scalar.on_trunk(start.backbone, start.tokenizer, seed=config.seed).eval()
