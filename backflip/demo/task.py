@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Literal, TypeVar, get_args
 
 from backflip.errors import DataError
+from backflip.lm.judge import Judgement, SimulatedJudge
 from backflip.records import Demonstration, Labeller, Message, Prompt
 
 __all__ = [
@@ -21,14 +22,18 @@ __all__ = [
     "MAKERS",
     "PHRASINGS",
     "SOURCE",
+    "SPLITS",
     "Split",
     "best_prompted",
     "demonstrations",
+    "judge",
+    "judge_parts",
     "prompts",
     "topic_of",
 ]
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 T = TypeVar("T")
 
 SOURCE = "backflip-demo"
@@ -102,3 +107,20 @@ def _rows(name: str, read: Callable[[Mapping[str, str]], T]) -> list[T]:
             message = f"{name}, line {number}: {error!r}; wanted one JSON object with the documented fields"
             raise DataError(message) from error
     return rows
+
+
+def judge(prompt: Prompt, text: str, ended: bool) -> float:
+    """The simulated judge's value of a text, from 0 to 1: the labeller of the demo, named by its spec."""
+    return _judgement(prompt, text, ended).value
+
+
+def judge_parts(prompt: Prompt, text: str, ended: bool) -> Mapping[str, float]:
+    """What the simulated judge's value is made of."""
+    return _judgement(prompt, text, ended).parts
+
+
+judge.parts = judge_parts  # type: ignore[attr-defined]  # how `backflip evaluate` asks a judge for its parts
+
+
+def _judgement(prompt: Prompt, text: str, ended: bool) -> Judgement:
+    return SimulatedJudge().score(prompt, text, ended=ended, topic=topic_of(prompt))

@@ -89,13 +89,20 @@ def sweep(connection: sa.Connection, *, now: float) -> int:
 
 
 def hand_out(
-    connection: sa.Connection, labeller: Labeller, *, project: str, limit: int, now: float, expires: float
+    connection: sa.Connection,
+    labeller: Labeller,
+    *,
+    project: str,
+    limit: int,
+    now: float,
+    expires: float,
+    purpose: str | None = None,
 ) -> list[Lease]:
-    """Leases the next questions, at most `limit`, in the order in which they should be asked."""
+    """Leases the next questions (of one purpose), at most `limit`, in the order in which they should be asked."""
     lock_labeller(connection, labeller.id)
     sweep(connection, now=now)
     _walk_the_index(connection)
-    numbers = list(connection.scalars(_next_open(labeller.id, project=project, limit=limit)))
+    numbers = list(connection.scalars(_next_open(labeller.id, project=project, purpose=purpose, limit=limit)))
     if not numbers:
         return []
     taken = queue.c.question.in_(numbers)
@@ -123,17 +130,25 @@ def _walk_the_index(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.set_config("enable_sort", "off", True)))  # of this transaction only
 
 
-def _next_open(labeller: str, *, project: str, limit: int) -> sa.Select[tuple[int]]:
+def _next_open(labeller: str, *, project: str, limit: int, purpose: str | None = None) -> sa.Select[tuple[int]]:
     # A count and not NOT EXISTS: PostgreSQL turns that into a join over all open questions, which it then sorts.
     mine = sa.and_(assignments.c.question == queue.c.question, assignments.c.labeller == labeller)
     had = sa.select(sa.func.count()).select_from(assignments).where(mine).scalar_subquery()
     return (
         sa.select(queue.c.question)
-        .where(queue.c.project == project, is_open, had == 0)
+        .where(queue.c.project == project, is_open, had == 0, _of_purpose(queue.c.question, purpose))
         .order_by(queue.c.priority.desc(), queue.c.question)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True, of=queue)
     )
+
+
+def _of_purpose(question: sa.Column[int], purpose: str | None) -> sa.ColumnElement[bool]:
+    """Whether the question (by number) is asked for `purpose`; None is any."""
+    if purpose is None:
+        return sa.true()
+    # A scalar subquery, as above, and not EXISTS, which PostgreSQL would turn into a join.
+    return sa.select(questions.c.purpose).where(questions.c.number == question).scalar_subquery() == purpose
 
 
 def held(connection: sa.Connection, labeller: str, *, project: str, now: float) -> list[Lease]:
@@ -208,8 +223,8 @@ def settle(
     )
 
 
-def count(connection: sa.Connection, *, project: str, now: float) -> Counts:
-    """Counts a project's questions and answers as of `now`: an expired lease counts as given back."""
+def count(connection: sa.Connection, *, project: str, now: float, purpose: str | None = None) -> Counts:
+    """Counts a project's questions and answers (of one purpose) as of `now`: an expired lease is given back."""
     lease, entry = assignments.c, queue.c
     expired = (
         sa.select(lease.question, sa.func.count().label("leases"))
@@ -227,12 +242,12 @@ def count(connection: sa.Connection, *, project: str, now: float) -> Counts:
             _sum(sa.case((entry.answered < entry.overlap, entry.overlap - entry.answered), else_=0)),
         )
         .select_from(sa.outerjoin(queue, expired, entry.question == expired.c.question))
-        .where(entry.project == project)
+        .where(entry.project == project, _of_purpose(entry.question, purpose))
     ).one()
     gone = connection.scalar(
         sa.select(sa.func.count())
         .select_from(sa.join(withdrawals, answers, withdrawals.c.sequence == answers.c.sequence))
-        .where(answers.c.project == project)
+        .where(answers.c.project == project, _of_purpose(answers.c.question, purpose))
     )
     asked, open_now, out, answered, wanted = (int(value) for value in total)
     return Counts(questions=asked, open=open_now, leased=out, answers=answered, wanted=wanted, withdrawn=int(gone or 0))

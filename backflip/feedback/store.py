@@ -159,18 +159,25 @@ class Store(Shelves):
         for row in self._pages(query, questions.c.number):
             yield decode_question(row.payload, priority=row.priority)
 
-    def counts(self, project: str = "default", *, now: float | None = None) -> Counts:
-        """How many questions and answers a project has, and how many answers it still wants."""
+    def counts(self, project: str = "default", *, purpose: str | None = None, now: float | None = None) -> Counts:
+        """How many questions and answers a project has (of one purpose), and how many answers it still wants."""
         with self._database.read() as connection:
-            return waiting.count(connection, project=project, now=self._now(now))
+            return waiting.count(connection, project=project, purpose=purpose, now=self._now(now))
 
     # --- the queue
 
     def lease(
-        self, labeller: Labeller, *, project: str = "default", seconds: float = 600, now: float | None = None
+        self,
+        labeller: Labeller,
+        *,
+        project: str = "default",
+        purpose: str | None = None,
+        seconds: float = 600,
+        now: float | None = None,
     ) -> Lease | None:
-        """The next question for this labeller, theirs for `seconds`; None if there is none for them now."""
-        return next(iter(self.leases(labeller, count=1, project=project, seconds=seconds, now=now)), None)
+        """The next question (of one purpose) for this labeller, theirs for `seconds`; None if there is none now."""
+        found = self.leases(labeller, count=1, project=project, purpose=purpose, seconds=seconds, now=now)
+        return next(iter(found), None)
 
     def leases(
         self,
@@ -178,6 +185,7 @@ class Store(Shelves):
         *,
         count: int,
         project: str = "default",
+        purpose: str | None = None,
         seconds: float = 600,
         now: float | None = None,
     ) -> list[Lease]:
@@ -188,7 +196,13 @@ class Store(Shelves):
         self._ensure(labeller)
         with self._database.write(alone=False) as connection:
             return waiting.hand_out(
-                connection, labeller, project=project, limit=count, now=moment, expires=moment + seconds
+                connection,
+                labeller,
+                project=project,
+                purpose=purpose,
+                limit=count,
+                now=moment,
+                expires=moment + seconds,
             )
 
     def held(self, labeller: str, *, project: str = "default", now: float | None = None) -> list[Lease]:

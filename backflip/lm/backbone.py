@@ -94,6 +94,11 @@ class Backbone(nn.Module):
         """Dropout on what attention and MLP add to the residual stream, in training mode only (P: 0.2 in SFT)."""
         if not share:
             return
+        if not self.is_ladder:
+            raise ModelError(
+                f"residual dropout is known for {', '.join(LADDERS)}, not for model type {self.config.model_type!r}; "
+                "set dropout to 0"
+            )
         for layer in self.layers:
             for name in ("self_attn", "mlp"):
                 layer.get_submodule(name).register_forward_hook(_Dropout(share))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["FastLinear", "accelerate", "matmul_t"]
+__all__ = ["FastLinear", "accelerate", "linear", "matmul_t"]
 
 
 def _onednn_serves(x: Tensor) -> bool:
@@ -48,16 +48,19 @@ class _Linear(torch.autograd.Function):
         return grad_x, grad_weight, rows.sum(0) if needs_bias else None
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`functional.linear`, forward and backward through oneDNN where that serves."""
+    if not torch.is_grad_enabled() or not _onednn_serves(x):
+        return matmul_t(x, weight, bias)
+    product: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return product
+
+
 class FastLinear(nn.Linear):
     """`nn.Linear` with the same parameters and names, through oneDNN where that serves."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name is nn.Linear's)
-        if not _onednn_serves(input):
-            return functional.linear(input, self.weight, self.bias)
-        if not torch.is_grad_enabled():
-            return matmul_t(input, self.weight, self.bias)
-        product: Tensor = _Linear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return product
+        return linear(input, self.weight, self.bias)
 
     @classmethod
     def sharing(cls, linear: nn.Linear) -> FastLinear:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backflip.errors import ConfigError
-from backflip.lm.linear import FastLinear
+from backflip.lm.linear import FastLinear, linear
 
 __all__ = ["LoRALinear", "adapters", "adapters_off", "add_lora", "fold", "merged"]
 
@@ -46,10 +46,7 @@ class LoRALinear(nn.Module):
             whole: Tensor = self._merged(x)
             return whole
         low = functional.dropout(x, self.dropout, self.training)
-        adapted: Tensor = self.base(x) + self.scale * functional.linear(
-            functional.linear(low, self.lora_a), self.lora_b
-        )
-        return adapted
+        return torch.add(self.base(x), linear(linear(low, self.lora_a), self.lora_b), alpha=self.scale)
 
     @torch.no_grad()
     def merge(self) -> None:

@@ -7,7 +7,6 @@ The model's tokenizer may differ from the policy's, since texts are exchanged an
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ from backflip.lm.data import MicroBatches, cut_left
 from backflip.lm.heads import Scalar
 from backflip.lm.lora import merged
 from backflip.lm.packing import Tree
+from backflip.lm.specs import PYTHON, imported
 from backflip.lm.tokens import Tokens
 from backflip.records import Prompt
 
 __all__ = [
     "MAX_LENGTH",
-    "PYTHON",
     "PythonReward",
     "RewardFolder",
     "Rewards",
@@ -38,7 +37,6 @@ __all__ = [
     "weighted",
 ]
 
-PYTHON = "python:"
 MAX_LENGTH = "reward_max_length"  # the config.json key of the length that a reward model was trained to read
 TextReward = Callable[[Prompt, str, bool], float]
 Ended = Sequence[Sequence[bool]]
@@ -123,16 +121,7 @@ def load_reward(spec: str, *, device: str = "cpu") -> Rewards:
     """
     if not spec.startswith(PYTHON):
         return RewardFolder.load(spec, device=device)
-    module, _, name = spec.removeprefix(PYTHON).rpartition(":")
-    wanted = "'python:package.module:function', a function (prompt, text, ended) -> float that can be imported"
-    if not module or not name:
-        raise ConfigError(f"reward {spec!r} names no module or no function; wanted {wanted}")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"reward {spec!r} cannot be imported ({error}); wanted {wanted}") from error
-    if not callable(function):
-        raise ConfigError(f"reward {spec!r} is a {type(function).__name__}; wanted {wanted}")
+    function = imported(spec, what="reward", signature="(prompt, text, ended) -> float")
     return PythonReward(function, spec)
 
 

@@ -173,7 +173,8 @@ def run(config: Config) -> Result:
     seed_everything(config.seed)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(config.store))
-        snapshot = store.snapshot(up_to=_up_to(config, earlier), project=config.project, purpose=config.purpose)
+        up_to = all_gather_objects(_up_to(config, earlier, store), here)[0]  # answers may come in between two ranks
+        snapshot = store.snapshot(up_to=up_to, project=config.project, purpose=config.purpose)
         shown = sorted(store.demonstrations(project=config.project), key=lambda d: d.id)
         finished = earlier is not None and earlier.status == "done"
         data = None if finished else _read(config, store, snapshot)  # before the folder is taken: bad input leaves none
@@ -203,11 +204,12 @@ def _open(stack: ExitStack, config: Config, snapshot: Snapshot, shown: Sequence[
     )
 
 
-def _up_to(config: Config, earlier: RunRecord | None) -> int | None:
+def _up_to(config: Config, earlier: RunRecord | None, store: Store) -> int:
     """A run that was begun goes on with the answers that it began with, although the store may have more by now."""
-    if config.up_to is None and earlier is not None and earlier.recipe == "reward":
-        return next((p.detail.get("up_to") for p in earlier.parents if p.kind == "answers"), None)
-    return config.up_to
+    pinned = [p.detail["up_to"] for p in earlier.parents if "up_to" in p.detail] if earlier else []
+    if config.up_to is not None:
+        return config.up_to
+    return int(pinned[0]) if pinned else store.last_sequence()
 
 
 # --- data ---

@@ -61,7 +61,7 @@ class Config:
     """0 is greedy. There is no top-k or top-p."""
     rows: int = 32
     """Samples decoded side by side."""
-    chunk: int = field(default=16, metadata=NOT_FINGERPRINTED)
+    chunk: int = field(default=64, metadata=NOT_FINGERPRINTED)
     """Prompts after which samples are written; an interrupted run loses at most these."""
     ask: bool = True
     """Add a question a prompt to the store."""

@@ -163,7 +163,9 @@ class Result:
     kept: Sequence[Mapping[str, Any]]
 
     def __str__(self) -> str:
-        judged = [f"{name} {value:.3f}" for name, value in (("loss", self.loss), ("reward", self.reward)) if value]
+        judged = [
+            f"{name} {value:.3f}" for name, value in (("loss", self.loss), ("reward", self.reward)) if value is not None
+        ]
         found = f", validation {' and '.join(judged)}" if judged else ""
         return (
             f"policy in {self.model}: update {self.step} of {self.steps}, picked by {self.pick_by} among "
@@ -238,8 +240,8 @@ def _read(config: Config) -> _Data:
     train = [d for d in usable if d.prompt.id not in held]
     if not train:
         raise DataError(
-            f"project {config.project!r} of {config.store} has {len(shown)} demonstrations, and none is left to train on "
-            f"when those of {len(test)} test prompts and {len(held)} validation prompts are taken out; add "
+            f"project {config.project!r} of {config.store} has {len(shown)} demonstrations, and none is left to "
+            f"train on without those of {len(test)} test prompts and {len(held)} validation prompts; add "
             "demonstrations, or check project, prompts and validation_share"
         )
     validation = [d for d in usable if d.prompt.id in held]
@@ -323,8 +325,8 @@ class _Trainer:
         summed = 0.0
         for _, packed in self._passes(trees):
             loss = -self.model.scores(packed.to(self.here.device)).logprobs.sum()
-            (loss * self.here.size / total).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over ranks
-            summed += float(loss)
+            (loss * self.here.size / total).backward()  # gradients are averaged over ranks
+            summed += float(loss.detach())
         return summed
 
     def _passes(self, trees: Sequence[Tree]) -> MicroBatches:
@@ -348,7 +350,7 @@ class _Trainer:
         return {
             "parameters": [p.detach() for p in self.parameters],
             "optimiser": self.optimiser.state_dict(),
-            "kept": [tuple(k) for k in kept],
+            "kept": [(k.step, k.loss) for k in kept],
         }
 
     @torch.no_grad()
@@ -357,7 +359,7 @@ class _Trainer:
         for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
             parameter.copy_(saved)
         self.optimiser.load_state_dict(state["optimiser"])
-        return [Kept(*k) for k in state["kept"]]
+        return [Kept(step, str(_place(self.config, step)), loss, None) for step, loss in state["kept"]]
 
 
 def _model(config: Config, tokens: Tokens, here: World) -> Causal:
@@ -403,8 +405,12 @@ def _train(
     return kept
 
 
+def _place(config: Config, step: int) -> Path:
+    return config.folder / "kept" / f"step-{step:06d}"
+
+
 def _keep(trainer: _Trainer, step: int, loss: float | None) -> Kept:
-    folder = trainer.config.folder / "kept" / f"step-{step:06d}"
+    folder = _place(trainer.config, step)
     if trainer.here.rank == 0:
         with atomic_folder(folder) as partial:
             trainer.model.save(partial)

@@ -86,6 +86,8 @@ def test_a_family_that_is_run_whole_cannot_be_split(family_folder: Callable[[str
     backbone, _ = load_causal(family_folder(family))
     with pytest.raises(ModelError, match="cannot be split"):
         backbone.lower(pack(TREES), 1)
+    with pytest.raises(ModelError, match="set dropout to 0"):
+        backbone.residual_dropout(0.1)
 
 
 @torch.no_grad()

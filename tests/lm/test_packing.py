@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,7 +104,7 @@ def test_batches_by_tokens(sizes: list[int], budget: int) -> None:
     batches = batches_by_tokens(sizes, budget)
     assert [i for batch in batches for i in batch] == list(range(len(sizes)))
     assert all(len(batch) == 1 or sum(sizes[i] for i in batch) <= budget for batch in batches)
-    for one, following in zip(batches, batches[1:], strict=False):  # no batch could have taken the next item
+    for one, following in pairwise(batches):  # no batch could have taken the next item
         assert sum(sizes[i] for i in one) + sizes[following[0]] > budget
 
 

@@ -63,7 +63,8 @@ def test_greedy_equals_generate(family_folder: Callable[[str], Path], family: st
 
 def test_draws_do_not_depend_on_rows(tiny_folder: Path) -> None:
     eos = common_token(tiny_folder)
-    runs = [tokens(sampler(tiny_folder, rows=rows, eos=eos, temperature=2.0).sample(PROMPTS, samples=3)) for rows in (1, 3, 32)]
+    engines = [sampler(tiny_folder, rows=rows, eos=eos, temperature=2.0) for rows in (1, 3, 32)]
+    runs = [tokens(engine.sample(PROMPTS, samples=3)) for engine in engines]
     assert runs[0] == runs[1] == runs[2]
 
 

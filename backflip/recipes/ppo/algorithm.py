@@ -60,11 +60,8 @@ def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
     device = trainer.ranks.device
     lengths = [len(response) for group in groups for response in group.tree.responses]
     seen = _Seen(*(torch.cat(parts).to(device) for parts in zip(*(group.seen for group in groups), strict=True)))
-    (old, mask), reference, values = (
-        split_responses(seen.logprobs, lengths),
-        split_responses(seen.reference, lengths)[0],
-        split_responses(seen.values, lengths)[0],
-    )
+    old, mask = split_responses(seen.logprobs, lengths)
+    reference, values = split_responses(seen.reference, lengths)[0], split_responses(seen.values, lengths)[0]
     raw = torch.tensor([score for group in groups for score in group.scores])
     ended = torch.tensor([end for group in groups for end in group.ended])
     scores = _final_scores(trainer, raw, ended)
@@ -139,8 +136,8 @@ def _score(
         kept = [logprob for group in sampled for c in group for logprob in c.logprobs]
         seen = seen._replace(logprobs=torch.tensor(kept))
     sizes = [sum(map(len, tree.responses)) for tree in trees]
-    parts = zip(*(values.cpu().split(sizes) for values in seen), strict=True)
-    return [_Group(*group, _Seen(*part)) for *group, part in zip(trees, ended, scores, parts, strict=True)]
+    parts = (_Seen(*part) for part in zip(*(values.cpu().split(sizes) for values in seen), strict=True))
+    return [_Group(*group) for group in zip(trees, ended, scores, parts, strict=True)]
 
 
 def _final_scores(trainer: Trainer, raw: Tensor, ended: Tensor) -> Tensor:
@@ -148,7 +145,8 @@ def _final_scores(trainer: Trainer, raw: Tensor, ended: Tensor) -> Tensor:
     if trainer.config.normalise_scores:
         trainer.moments = trainer.moments.update(raw)
         raw = trainer.moments.normalise(raw)
-    return torch.where(ended, raw, trainer.config.no_eos_score)
+    fixed = trainer.config.no_eos_score
+    return raw if fixed is None else torch.where(ended, raw, fixed)
 
 
 @torch.no_grad()

@@ -101,7 +101,7 @@ class Config:
     lam: float = 0.95  # gamma is 1
     whiten_rewards: bool = False
     normalise_scores: bool = False  # running mean 0 and variance 1 of the reward model's scores
-    no_eos_score: float = -1.0  # replaces the score of an answer that the length limit cut off (detail 8)
+    no_eos_score: float | None = -1.0  # replaces the score of a cut-off answer (detail 8); none keeps the reward's
     value_warmup: int = 0  # first updates in which the value net learns alone (detail 17)
     rescore: bool = False  # old logprobs by a forward pass rather than the sampler's (detail 15)
     ema: float = 0.992  # decay of the weights' moving average, which is what is saved; 0 saves the last weights

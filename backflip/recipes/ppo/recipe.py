@@ -15,6 +15,7 @@ from backflip.feedback.store import Store
 from backflip.lm.backbone import seed_everything
 from backflip.lm.rewards import Rewards, weighted
 from backflip.lm.sampler import Sampler
+from backflip.lm.specs import PYTHON
 from backflip.recipes.ppo.algorithm import gather, learn, rollout
 from backflip.recipes.ppo.config import Config, Result
 from backflip.recipes.ppo.frozen import Frozen
@@ -202,7 +203,7 @@ def _prompts(config: Config, split: str) -> list[Prompt]:
 def _parents(config: Config, prompts: Sequence[Prompt], validation: Sequence[Prompt]) -> list[Parent]:
     models = [str(config.policy), *(spec for spec, _ in (*config.reward, *config.judge))]
     models += [str(config.value)] if config.value else []
-    parents = [Parent("model", ref) for ref in models]
+    parents = [Parent("data" if ref.startswith(PYTHON) else "model", ref) for ref in models]
     for split, chosen in ((config.split, prompts), (config.judge_split, validation)):
         if chosen:
             digest = content_id("prompts", [prompt.id for prompt in chosen])
@@ -220,13 +221,12 @@ def _digest(path: Path) -> str:
 
 def main() -> None:
     """`python -m backflip.recipes.ppo`, once or once a rank; an error is one message and its exit code."""
-    ranks = world()
     try:
         result = run(tyro.cli(Config, description=__doc__))
     except BackflipError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    finally:
-        leave(ranks)
+    ranks = world()
     if ranks.rank == 0:
         print(f"policy: {result.model} (update {result.best_update} of {result.updates}, {result.stopped})")
+    leave(ranks)

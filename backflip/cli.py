@@ -1,0 +1,213 @@
+"""`backflip COMMAND ...`: thin subcommands whose options are the fields of each recipe's configuration.
+
+A command's module is imported when the command is given, so that `backflip --help` needs neither torch nor a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import tyro
+from rich.console import Console
+
+from backflip import __version__, config
+from backflip.errors import BackflipError, ConfigError
+
+__all__ = ["COMMANDS", "DATA", "RECIPES", "main"]
+
+INTERRUPTED, UNREAD = 130, 141  # 128 + SIGINT and SIGPIPE, as shells have it
+
+
+class Command(NamedTuple):
+    """What a command is for, and what runs it: given the words after its name."""
+
+    summary: str
+    run: Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True)
+class _ListRuns:
+    """Lists runs, oldest first."""
+
+    root: Path = Path("runs")
+    """The folder to look under."""
+
+
+@dataclass(frozen=True)
+class _ShowRun:
+    """Shows one run and what it was made from."""
+
+    run: tyro.conf.Positional[str]
+    """The run's folder, or its name under the root."""
+    root: Path = Path("runs")
+    """The folder to look under."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0, 2 for a bad configuration, 3 for a pause, 130 for Ctrl-C, else 1."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _dispatch(words, COMMANDS, "backflip")
+    except BackflipError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader went away (`| head`): nothing to tell, and nobody to tell it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except SystemExit as end:  # tyro's: after --help or a wrong option, which it has explained
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _dispatch(words: Sequence[str], commands: Mapping[str, Command], name: str) -> None:
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help"):
+        _help(commands, name)
+    elif first == "--version" and name == "backflip":
+        print(f"backflip {__version__}")
+    elif first in commands:
+        commands[first].run(words[1:])
+    else:
+        raise ConfigError(f"{name} has no command {first!r}; wanted one of {', '.join(commands)}: see {name} --help")
+
+
+def _help(commands: Mapping[str, Command], name: str) -> None:
+    lines = {command: about.summary for command, about in commands.items()}
+    lines |= {"--version": "says which version this is"} if name == "backflip" else {}
+    width = max(map(len, lines))
+    table = [f"  {command:<{width}}  {summary}" for command, summary in lines.items()]
+    print("\n".join([f"usage: {name} COMMAND [OPTIONS]", "", *table, "", f"{name} COMMAND --help explains one"]))
+
+
+# --- recipes
+
+
+def _configured(kind: type[Any], words: Sequence[str], name: str) -> Any:
+    """The configuration from the command line, over that of `--config FILE` if it is given."""
+    rest, file = _config_file(words)
+    base = {} if file is None else {"default": config.load(kind, file)}
+    about = f"{kind.__doc__}\n\n--config FILE takes the fields from a .json or .toml file; other options go over it."
+    return tyro.cli(kind, args=rest, prog=name, description=about, **base)
+
+
+def _config_file(words: Sequence[str]) -> tuple[list[str], str | None]:
+    rest, file = [], None
+    queue = iter(words)
+    for word in queue:
+        if word == "--config":
+            file = next(queue, "")
+        elif word.startswith("--config="):
+            file = word.removeprefix("--config=")
+        else:
+            rest.append(word)
+    if file == "":
+        raise ConfigError("--config has no value; wanted the path of a .json or .toml file after it")
+    return rest, file
+
+
+def _recipe(name: str, module: str) -> Callable[[Sequence[str]], None]:
+    """`backflip NAME`: the module's `Config` -> `run`; prints the result."""
+
+    def run(words: Sequence[str]) -> None:
+        recipe = importlib.import_module(module)
+        chosen = _configured(recipe.Config, words, f"backflip {name}")
+        _say(recipe.run(chosen))
+        folder = getattr(chosen, "folder", None)
+        if folder is not None:
+            print(f"all of it lies in {folder}")
+
+    return run
+
+
+def _say(result: Any) -> None:
+    if hasattr(result, "__rich__"):
+        Console().print(result)
+    else:
+        print(result)
+
+
+def _demo(words: Sequence[str]) -> None:
+    code = importlib.import_module("backflip.demo.loop").main(words)
+    if code:
+        raise SystemExit(code)
+
+
+# --- runs
+
+
+def _runs(words: Sequence[str]) -> None:
+    from backflip.runs.lineage import find_run, list_runs
+    from backflip.runs.show import run_page, runs_table
+
+    if words and words[0] == "show":
+        wanted = tyro.cli(_ShowRun, args=words[1:], prog="backflip runs show")
+        Console().print(run_page(find_run(wanted.root, wanted.run)))
+        return
+    words = words[1:] if words and words[0] == "list" else words
+    root = tyro.cli(_ListRuns, args=words, prog="backflip runs", description=f"{_ListRuns.__doc__} Or: show RUN").root
+    runs = list_runs(root)
+    Console().print(runs_table(runs, root) if runs else f"no runs under {root}", markup=False)
+
+
+# --- data
+
+
+def _data(words: Sequence[str]) -> None:
+    _dispatch(words, DATA, "backflip data")
+
+
+def _data_command(name: str, kind: str, function: str) -> Callable[[Sequence[str]], None]:
+    def run(words: Sequence[str]) -> None:
+        data = importlib.import_module("backflip.recipes.data")
+        print(getattr(data, function)(tyro.cli(getattr(data, kind), args=words, prog=f"backflip data {name}")))
+
+    return run
+
+
+DATA: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        "import": Command(
+            "rankings or pairs from a file into a store", _data_command("import", "ImportFile", "import_rankings")
+        ),
+        "export": Command("answers from a store into a file", _data_command("export", "ExportFile", "export_rankings")),
+        "demonstrations": Command(
+            "demonstrations from a file into a store",
+            _data_command("demonstrations", "DemonstrationFile", "import_demonstrations"),
+        ),
+        "prompts": Command(
+            "prompts from a file into a store, split by user", _data_command("prompts", "PromptFile", "import_prompts")
+        ),
+    }
+)
+_SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sft": "stage 1: a model learns from demonstrations",
+        "sample": "stage 2: K completions a prompt, and the questions which is better",
+        "ask": "stage 3: the questions get their answers",
+        "reward": "stage 4: a reward model learns from the answers",
+        "ppo": "stage 5: a policy learns from the reward model",
+        "evaluate": "stage 6: policies compared blindly",
+    }
+)
+RECIPES: Final[Mapping[str, Command]] = MappingProxyType(
+    {name: Command(summary, _recipe(name, f"backflip.recipes.{name}")) for name, summary in _SUMMARIES.items()}
+)
+COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        **RECIPES,
+        "run": Command("the whole loop, round after round", _recipe("run", "backflip.pipeline")),
+        "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
+        "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
+        "data": Command("files into a store and out of it", _data),
+    }
+)

@@ -1,0 +1,118 @@
+"""The demo's loop at each scale: what differs from the papers' settings so that it fits a laptop, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from backflip import pipeline
+from backflip.demo import task
+from backflip.recipes import ask, evaluate, ppo, reward, sample, sft
+
+__all__ = ["JUDGE", "loop_at"]
+
+JUDGE = "python:backflip.demo.task:judge"
+_HERE = Path("-")  # folders, stores and models are set by the loop
+
+
+def loop_at(scale: Literal["demo", "tiny"]) -> pipeline.Config:
+    """The loop's configuration; the caller sets model, store and folder."""
+    return _tiny(_demo()) if scale == "tiny" else _demo()
+
+
+def _demo() -> pipeline.Config:
+    """For two cores and 20 minutes: LoRA on the upper half, a reward model of 12 layers, some hundred episodes."""
+    max_tokens = 72
+    return pipeline.Config(
+        model="-",
+        store="-",
+        project=task.SOURCE,
+        prompts=task.SOURCE,
+        labellers="simulated",
+        sft=sft.Config(
+            folder=_HERE,
+            store="-",
+            model="-",
+            lora_rank=16,
+            lora_layers=15,
+            epochs=1,
+            batch=16,
+            learning_rate=5e-4,
+            dropout=0.0,
+            keep=1,
+            checkpoint_every=10,
+        ),
+        sample=sample.Config(folder=_HERE, store="-", model="-", samples=4, max_tokens=max_tokens, limit=240),
+        ask=ask.Config(folder=_HERE, store="-", judge=JUDGE),
+        reward=reward.Config(
+            folder=_HERE,
+            store="-",
+            model="-",
+            layers=12,
+            lora_rank=16,
+            epochs=2,
+            batch=8,
+            learning_rate=5e-4,
+            validation_share=0.15,
+            checkpoint_every=10,
+        ),
+        ppo=ppo.Config(
+            policy=_HERE,
+            reward=(("-", 1.0),),
+            store="-",
+            judge=((JUDGE, 1.0),),
+            judge_every=4,
+            updates=20,
+            batch=48,
+            samples=4,
+            minibatch=24,
+            inner_epochs=2,
+            max_tokens=max_tokens,
+            rate=5e-4,
+            value_rate=5e-4,
+            no_eos_score=-3.0,
+            value_warmup=1,
+            ema=0.0,
+            kl=ppo.KL(beta=0.03),
+            adapter=ppo.Adapter(rank=16, layers=15, value_rank=16),
+            checkpoint_every=2,
+        ),
+        evaluate=evaluate.Config(
+            folder=_HERE,
+            store="-",
+            policies=(
+                evaluate.Policy("base", "base"),
+                evaluate.Policy("base_prompted", "base", system="python:backflip.demo.task:best_prompted"),
+                evaluate.Policy("sft", "sft"),
+                evaluate.Policy("best_of_n", "sft", best_of=4),
+                evaluate.Policy("ppo", "ppo"),
+            ),
+            judges=(("judge", JUDGE),),
+            samples=4,
+            greedy=True,
+            max_tokens=max_tokens,
+            show=("the moon landing",),
+            show_first=3,
+        ),
+    )
+
+
+def _tiny(loop: pipeline.Config) -> pipeline.Config:
+    """The same stages, as few and as short as they can be."""
+    return replace(
+        loop,
+        sft=replace(loop.sft, lora_layers=1, epochs=1, batch=64, max_length=256),
+        sample=replace(loop.sample, max_tokens=12, limit=24),
+        reward=replace(loop.reward, layers=1, epochs=1),
+        ppo=replace(
+            loop.ppo,
+            updates=2,
+            batch=16,
+            minibatch=8,
+            max_tokens=12,
+            judge_every=1,
+            adapter=ppo.Adapter(rank=4, layers=1, value_rank=4),
+        ),
+        evaluate=replace(loop.evaluate, max_tokens=12, limit=8, samples=2),
+    )

@@ -1,0 +1,64 @@
+"""An evaluation on a terminal: a table of figures, and answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Column, Table
+from rich.text import Text
+
+from backflip.feedback.keyboard import plain
+
+__all__ = ["comparison_table", "side_by_side"]
+
+
+def comparison_table(policies: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+    """A column a policy: judges with 95 % intervals, RM score, KL, tokens, share that ended, win rates.
+
+    "same length" counts only pairs that both ended and differ in length by less than a quarter. `policies` are figures
+    as `backflip.recipes.evaluate.Result` holds them.
+    """
+    columns = {name: _cells(figures) for name, figures in policies.items()}
+    table = Table("", *(Column(Text(name), justify="right") for name in columns), title=title)
+    for line in dict.fromkeys(line for cells in columns.values() for line in cells):
+        table.add_row(Text(line), *(Text(cells.get(line, "-")) for cells in columns.values()))
+    return table
+
+
+def _cells(figures: Mapping[str, Any]) -> dict[str, str]:
+    cells: dict[str, str] = {}
+    for judge, found in figures["judges"].items():
+        cells[judge] = _interval(found, "{:.3f}")
+        cells |= {f"  {part}": f"{value:.2f}" for part, value in found["parts"].items()}
+    if figures["rm"] is not None:
+        cells["rm"] = f"{figures['rm']:.2f}"
+    if kl := figures["kl"]:
+        cells["KL"] = f"≤ {kl['value']:.2f}" if kl["bound"] else f"{kl['value']:.2f}"
+    cells |= {"tokens": f"{figures['tokens']:.1f}", "ended": f"{figures['eos_share']:.0%}"}
+    for kind, label in (("win_rates", ""), ("same_length", ", same length")):
+        for by, rates in figures[kind].items():
+            cells |= {f"{by}: wins vs {name}{label}": _interval(rate, "{:.0%}") for name, rate in rates.items()}
+    return cells
+
+
+def _interval(found: Mapping[str, float] | None, form: str) -> str:
+    if found is None:
+        return "-"
+    value, low, high = (form.format(found[name]) for name in ("value", "low", "high"))
+    return f"{value}\n[{low}, {high}]"
+
+
+def side_by_side(shown: Mapping[str, Any]) -> Group:
+    """A prompt and each policy's answer to it, with the judges' scores."""
+    panels = []
+    for name, answer in shown["answers"].items():
+        scores = ", ".join(f"{by} {score:.2f}" for by, score in answer["scores"].items())
+        title = Text(f"{name}{' (greedy)' if answer['greedy'] else ''}{': ' if scores else ''}{scores}")
+        text = Text(plain(answer["text"]))
+        panels.append(
+            Panel(text if answer["ended"] else text.append(" ... (cut)", style="dim"), title=title, title_align="left")
+        )
+    return Group(Text(plain(shown["prompt"]), style="bold"), *panels)

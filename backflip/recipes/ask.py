@@ -1,0 +1,250 @@
+"""The questions of a store get their answers: from simulated labellers, from a person here, or from people elsewhere.
+
+    python -m backflip.recipes.ask --store feedback.db --labellers keyboard --folder runs/ask
+
+What is answered stays answered, whatever ends the command: the same one goes on with the rest. Simulated labellers
+lease and answer as anybody does, and are called simulated in every record.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from backflip.config import NOT_FINGERPRINTED, require
+from backflip.errors import DataError, LabellingPaused
+from backflip.feedback.keyboard import Keyboard
+from backflip.feedback.oracle import SimulatedLabeller
+from backflip.feedback.store import Store
+from backflip.records import Labeller, Question, content_id
+from backflip.runs import Parent, open_run, progress
+from backflip.runs.progress import Step
+
+if TYPE_CHECKING:
+    from backflip.lm.rewards import Rewards
+
+__all__ = ["Config", "Result", "main", "run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Brings in the answers to a store's open questions."""
+
+    folder: Path = field(metadata=NOT_FINGERPRINTED)
+    """The run's folder; the answers themselves go into the store."""
+    store: str = field(metadata=NOT_FINGERPRINTED)
+    """The feedback store, a path or URL."""
+    project: str = "default"
+    """The store's project."""
+    purpose: str = "train"
+    """Only questions of this purpose."""
+    labellers: Literal["simulated", "keyboard", "people"] = "simulated"
+    """`simulated`: a judge answers; `keyboard`: you do, here; `people`: waits for answers given elsewhere."""
+    wanted: int = 0
+    """How many answers each question shall have at least; 0: as the store has it."""
+    judge: str | None = None
+    """Simulated: what the labellers go by, `python:package.module:function` or a reward model's folder."""
+    count: int = 1
+    """Simulated: how many labellers take turns (simulated-1, simulated-2, ..)."""
+    temperature: float = 0.0
+    """Simulated: noise of choice, P(better) = sigmoid(difference / temperature); 0 follows the judge."""
+    tie_margin: float = 0.0
+    """Simulated: texts that seem no further apart than this are tied."""
+    mistakes: float = 0.0
+    """Simulated: the share of answers that are turned round."""
+    name: str = "keyboard"
+    """Keyboard: who you are in the store."""
+    patience_seconds: float = field(default=0.0, metadata=NOT_FINGERPRINTED)
+    """People: pause after so long; 0 waits for ever."""
+    poll_seconds: float = field(default=5.0, metadata=NOT_FINGERPRINTED)
+    """People: how often to look."""
+    seed: int = 0
+    """Of the simulated labellers' faults and of the order in which the keyboard shows candidates."""
+
+    def __post_init__(self) -> None:
+        judged = self.labellers != "simulated" or self.judge is not None
+        require(judged, "judge", seen=self.judge, wanted="what simulated labellers go by (a spec or folder)")
+        require(self.count >= 1, "count", seen=self.count, wanted="1 or more")
+        require(self.wanted >= 0, "wanted", seen=self.wanted, wanted="0 (as the store has it) or more")
+        require(self.patience_seconds >= 0, "patience_seconds", seen=self.patience_seconds, wanted="0 or more")
+        require(self.poll_seconds > 0, "poll_seconds", seen=self.poll_seconds, wanted="above 0")
+        require(bool(self.name), "name", seen=self.name, wanted="a labeller's id")
+        self.oracles()  # which refuse shares and temperatures out of range
+
+    def oracles(self) -> tuple[SimulatedLabeller, ...]:
+        """The simulated labellers."""
+        return tuple(
+            SimulatedLabeller(
+                self.seed,
+                f"simulated-{i + 1}",
+                temperature=self.temperature,
+                tie_margin=self.tie_margin,
+                mistakes=self.mistakes,
+            )
+            for i in range(self.count)
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the store holds for this project and purpose now; `snapshot` pins it."""
+
+    questions: int
+    answers: int
+    simulated: bool
+    snapshot: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        by = "simulated labellers" if self.simulated else "people"
+        last = self.snapshot["up_to"]
+        return f"{self.answers} answers to {self.questions} questions, asked of {by}; the last is number {last}"
+
+
+def run(
+    config: Config,
+    *,
+    judge: Rewards | None = None,
+    console: Console | None = None,
+    read: Callable[[str], str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """Sees to it that every question of the project and purpose has the answers it wants.
+
+    `judge` replaces what the configuration names; `console` and `read` are the keyboard's.
+    Raises DataError where there is no question, LabellingPaused where answers are still wanted at the end.
+    """
+    with Store.open(config.store) as store:
+        questions = list(store.questions(project=config.project, purpose=config.purpose))
+        with open_run(
+            config.folder, recipe="ask", config=config, seed=config.seed, parents=[_parent(config, questions)]
+        ) as run:
+            if run.done:
+                return Result(**run.result)
+            if config.wanted:
+                store.add_questions(questions, overlap=config.wanted, project=config.project)
+            if config.labellers == "simulated":
+                _simulate(config, store, judge or _judge(config))
+            elif config.labellers == "keyboard":
+                _type(config, store, console, read)
+            else:
+                _wait(config, store, sleep)
+            result = _result(config, store)
+            run.finish(vars(result))
+            return result
+
+
+def _parent(config: Config, questions: list[Question]) -> Parent:
+    if not questions:
+        raise DataError(
+            f"project {config.project!r} in {config.store} has no question of purpose {config.purpose!r}; sample some "
+            "first (`backflip sample --ask`), or name another project or purpose"
+        )
+    digest = content_id("questions", sorted(question.id for question in questions))
+    named = f"{config.store}#{config.project}/{config.purpose}"
+    return Parent("data", named, {"sha256": digest, "questions": len(questions)})
+
+
+def _judge(config: Config) -> Rewards:
+    from backflip.lm.rewards import load_reward  # torch: a person at the keyboard does without
+
+    return load_reward(str(config.judge))
+
+
+def _simulate(config: Config, store: Store, judge: Rewards) -> None:
+    with _progress(config, store) as step:
+        for oracle, question in _turns(config, store):
+            _answer(store, oracle, question, judge)
+            step()
+
+
+def _progress(config: Config, store: Store) -> AbstractContextManager[Step]:
+    before = store.counts(config.project, purpose=config.purpose)
+    return progress(before.answers + before.wanted, f"answers ({config.labellers})", done=before.answers)
+
+
+def _turns(config: Config, store: Store) -> Iterator[tuple[SimulatedLabeller, Question]]:
+    """The labellers take turns, one question each, until there is none left that any of them may answer.
+
+    Whose turn it is follows from the number of answers, so that a killed run goes on as if nothing had been.
+    """
+    oracles = config.oracles()
+    for oracle in oracles:  # what a killed run held
+        held = store.held(oracle.name, project=config.project)
+        yield from ((oracle, lease.question) for lease in held if lease.question.purpose == config.purpose)
+    first = store.counts(config.project, purpose=config.purpose).answers
+    for turn in count(first % len(oracles)):
+        order = (oracles[(turn + i) % len(oracles)] for i in range(len(oracles)))
+        leased = ((o, store.lease(o.labeller, project=config.project, purpose=config.purpose)) for o in order)
+        found = next(((oracle, lease.question) for oracle, lease in leased if lease), None)
+        if found is None:
+            return
+        yield found
+
+
+def _answer(store: Store, oracle: SimulatedLabeller, question: Question, judge: Rewards) -> None:
+    if question.prompt is None or any(c.text is None for c in question.candidates):
+        raise DataError(f"question {question.id[:12]} shows clips; wanted texts: a judge of texts cannot see them")
+    texts = [str(c.text) for c in question.candidates]
+    scores = judge.scores([question.prompt], [texts], [[c.ended for c in question.candidates]])[0]
+    answer = oracle.answer(question, {c.id: s for c, s in zip(question.candidates, scores, strict=True)})
+    store.answer(answer, key=question.id)
+
+
+def _type(config: Config, store: Store, console: Console | None, read: Callable[[str], str] | None) -> None:
+    Keyboard(
+        store,
+        Labeller(config.name, "person"),
+        project=config.project,
+        purpose=config.purpose,
+        seed=config.seed,
+        console=console or Console(),
+        read=read,
+    ).work()
+
+
+def _wait(config: Config, store: Store, sleep: Callable[[float], None]) -> None:
+    """Looks into the store until all is answered. Raises LabellingPaused when patience ends."""
+    seen, left = store.counts(config.project, purpose=config.purpose), config.patience_seconds or math.inf
+    with _progress(config, store) as step:
+        while seen.wanted:
+            if left <= 0:
+                raise LabellingPaused(
+                    f"{seen.wanted} answers to {seen.questions} questions are still wanted after "
+                    f"{config.patience_seconds:.0f} s; have people answer them, then start the same command again"
+                )
+            pause = min(config.poll_seconds, left)
+            sleep(pause)
+            left -= pause
+            now = store.counts(config.project, purpose=config.purpose)
+            step(now.answers - seen.answers, note=f"{now.wanted} still wanted")
+            seen = now
+
+
+def _result(config: Config, store: Store) -> Result:
+    counts = store.counts(config.project, purpose=config.purpose)
+    if counts.wanted:
+        raise LabellingPaused(
+            f"{counts.wanted} answers are still wanted, and these labellers have dealt with all that they may; skipped "
+            "and withdrawn questions, and those that want several answers, need others: give them more labellers "
+            "(--count, --name), or let people answer, in a folder of their own"
+        )
+    snapshot = asdict(store.snapshot(project=config.project, purpose=config.purpose))
+    return Result(counts.questions, snapshot["answers"], config.labellers == "simulated", snapshot)
+
+
+def main() -> None:
+    """`python -m backflip.recipes.ask`."""
+    print(run(tyro.cli(Config)))
+
+
+if __name__ == "__main__":
+    main()
