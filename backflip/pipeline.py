@@ -9,15 +9,21 @@ PPO goes on from that policy. People and training meet in the store alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from rich.console import Console
 
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.recipes import ask, evaluate, ppo, reward, sample, sft
+from backflip.runs import read_run
 
-__all__ = ["Config", "Result", "Round", "run", "run_round"]
+__all__ = ["Announce", "Config", "Result", "Round", "Stage", "run", "run_round", "stages"]
+
+StageName = Literal["sft", "sample", "ask", "reward", "ppo", "evaluate"]
+_OF_A_ROUND: tuple[StageName, ...] = ("sample", "ask", "reward", "ppo")
 
 _SET_BY_THE_LOOP = "-"
 _NOWHERE = Path(_SET_BY_THE_LOOP)
@@ -95,15 +101,45 @@ class Result:
         return self.evaluation.__rich__()
 
 
-def run(config: Config) -> Result:
+class Stage(NamedTuple):
+    """One stage of the loop, the `number`th of `total`; `round` is 0 for those before and after the rounds."""
+
+    number: int
+    total: int
+    name: StageName
+    round: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether its run is recorded as finished."""
+        record = read_run(self.folder)
+        return record is not None and record.status == "done"
+
+
+Announce = Callable[[Stage], None]
+
+
+def stages(config: Config) -> tuple[Stage, ...]:
+    """All stages in their order."""
+    named: list[tuple[StageName, int, Path]] = [("sft", 0, config.folder)]
+    for number in range(1, config.rounds + 1):
+        named += [(name, number, config.folder / f"round-{number}") for name in _OF_A_ROUND]
+    named.append(("evaluate", 0, config.folder))
+    return tuple(Stage(i, len(named), name, n, parent / name) for i, (name, n, parent) in enumerate(named, start=1))
+
+
+def run(config: Config, *, announce: Announce | None = None) -> Result:
     """The whole loop. The same command goes on after an interruption, with every answer kept.
 
-    Raises LabellingPaused while people have not answered enough, and what the stages raise.
+    `announce` is told of each stage before it begins (default: a line on stderr). Raises LabellingPaused while people
+    have not answered enough, and what the stages raise.
     """
+    announce = announce or _say
     fine_tuned = sft.run(
         replace(
             config.sft,
-            folder=config.folder / "sft",
+            folder=_begin(config, announce, "sft"),
             model=config.model,
             prompts=config.prompts,
             seed=config.seed,
@@ -113,33 +149,48 @@ def run(config: Config) -> Result:
     rounds: list[Round] = []
     policy = fine_tuned.model
     for number in range(1, config.rounds + 1):
-        rounds.append(run_round(config, number, start=fine_tuned.model, policy=policy))
+        rounds.append(run_round(config, number, start=fine_tuned.model, policy=policy, announce=announce))
         policy = rounds[-1].ppo.model
-    return Result(fine_tuned, tuple(rounds), _evaluate(config, fine_tuned, rounds))
+    return Result(fine_tuned, tuple(rounds), _evaluate(config, fine_tuned, rounds, announce))
 
 
-def run_round(config: Config, number: int, *, start: str, policy: str) -> Round:
-    """Sample from `policy`, ask, train a reward model from `start` (the SFT model) on all answers, and PPO."""
-    folder, seed = config.folder / f"round-{number}", config.seed + 1000 * (number - 1)
-    place = _place(config)
+def run_round(config: Config, number: int, *, start: str, policy: str, announce: Announce | None = None) -> Round:
+    """Sample from `policy`, ask, train a reward model from `start` (the SFT model) on all answers, and PPO.
+
+    An earlier round that is done stays done, whatever questions and withdrawals came after it; the last one is refused
+    (CheckpointError) where the answers that it was made from have changed.
+    """
+    announce = announce or _say
+    seed, place, earlier = config.seed + 1000 * (number - 1), _place(config), number < config.rounds
     samples = sample.run(
-        replace(config.sample, folder=folder / "sample", model=policy, prompts=config.prompts, seed=seed, **place)
-    )
-    asked = ask.run(replace(config.ask, folder=folder / "ask", labellers=config.labellers, seed=seed, **place))
-    learned = reward.run(
         replace(
-            config.reward,
-            folder=folder / "reward",
-            model=start,
-            up_to=asked.snapshot["up_to"],
+            config.sample,
+            folder=_begin(config, announce, "sample", number),
+            model=policy,
+            prompts=config.prompts,
             seed=seed,
             **place,
         )
     )
+    folder = _begin(config, announce, "ask", number)
+    asked = ask.run(
+        replace(config.ask, folder=folder, labellers=config.labellers, seed=seed, **place), as_begun=earlier
+    )
+    learned = reward.run(
+        replace(
+            config.reward,
+            folder=_begin(config, announce, "reward", number),
+            model=start,
+            up_to=asked.snapshot["up_to"],
+            seed=seed,
+            **place,
+        ),
+        as_done=earlier,
+    )
     trained = ppo.run(
         replace(
             config.ppo,
-            folder=folder / "ppo",
+            folder=_begin(config, announce, "ppo", number),
             policy=Path(policy),
             reward=((learned.model, 1.0),),
             value=Path(learned.model),
@@ -151,11 +202,24 @@ def run_round(config: Config, number: int, *, start: str, policy: str) -> Round:
     return Round(samples, asked, learned, trained)
 
 
+def _begin(config: Config, announce: Announce, name: StageName, number: int = 0) -> Path:
+    """Announces a stage and returns its folder."""
+    stage = next(s for s in stages(config) if (s.name, s.round) == (name, number))
+    announce(stage)
+    return stage.folder
+
+
+def _say(stage: Stage) -> None:
+    of_round = f" of round {stage.round}" if stage.round else ""
+    line = f"{stage.number}/{stage.total} {stage.name}{of_round}, in {stage.folder}{', done before' * stage.done}"
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _place(config: Config) -> Mapping[str, Any]:
     return {"store": config.store, "project": config.project}
 
 
-def _evaluate(config: Config, fine_tuned: sft.Result, rounds: list[Round]) -> evaluate.Result:
+def _evaluate(config: Config, fine_tuned: sft.Result, rounds: list[Round], announce: Announce) -> evaluate.Result:
     """The contestants on the test prompts, blind."""
     roles = {"base": config.model, "sft": fine_tuned.model, "ppo": rounds[-1].ppo.model}
     roles |= {f"ppo-{n}": r.ppo.model for n, r in enumerate(rounds, start=1)}
@@ -164,7 +228,7 @@ def _evaluate(config: Config, fine_tuned: sft.Result, rounds: list[Round]) -> ev
     return evaluate.run(
         replace(
             config.evaluate,
-            folder=config.folder / "evaluate",
+            folder=_begin(config, announce, "evaluate"),
             policies=tuple(replace(policy, model=roles[policy.model]) for policy in config.evaluate.policies),
             prompts=config.prompts,
             against=("base", "sft"),

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -19,8 +18,10 @@ from rich.console import Console
 from backflip import pipeline
 from backflip.config import require
 from backflip.demo import task
-from backflip.demo.settings import loop_at
+from backflip.demo.picture import draw
+from backflip.demo.settings import HUMAN_QUESTIONS, Scale, loop_at, most_texts
 from backflip.demo.summary import Timed, show, write_summary
+from backflip.errors import DependencyError
 from backflip.feedback.store import Store
 from backflip.lm.hub import SMOLLM2, ModelSource, fetch_model, tiny_model
 
@@ -34,59 +35,115 @@ class Config:
     folder: Path = Path("runs/demo")
     """Everything lies here; the same command goes on where it stopped, and reuses what is done."""
     human: bool = False
-    """You rank the answers at the keyboard, in place of the simulated labeller."""
+    """You rank the answers at the keyboard, in place of the simulated labeller; q pauses, the same command goes on."""
+    questions: int | None = None
+    """About how many prompts is asked, in each round; none: as many as the scale has, of you 48."""
     mistakes: float = 0.0
     """The share of the simulated labeller's rankings that are turned round."""
     rounds: int = 1
     """How often the loop goes round: sample, rank, reward model, PPO."""
     seed: int = 0
-    scale: Literal["demo", "tiny"] = "demo"
+    scale: Scale = "demo"
     """`tiny` runs every stage on a random model in seconds: it shows that all works, and learns nothing."""
-    model: str = SMOLLM2
-    """A hub id or a Transformers folder."""
+    model: str | None = None
+    """A hub id or a Transformers folder; none: SmolLM2-135M-Instruct, or a random model where the scale is tiny."""
 
     def __post_init__(self) -> None:
         require(0 <= self.mistakes < 0.5, "mistakes", seen=self.mistakes, wanted="0 to below 0.5")
+        require(
+            not (self.human and self.mistakes),
+            "mistakes",
+            seen=self.mistakes,
+            wanted="0 with --human: you make your own",
+        )
+        require(
+            self.questions is None or self.questions >= 2, "questions", seen=self.questions, wanted="2 or more, or none"
+        )
 
 
 def run(config: Config, *, console: Console | None = None) -> Path:
-    """Runs what is not done yet, prints the comparison and returns the path of `summary.json`."""
+    """Runs what is not done yet, prints the comparison and returns the path of `summary.json`.
+
+    Raises LabellingPaused where you stop ranking, CheckpointError where the folder is of another configuration.
+    """
     console = console or Console()
     start = time.monotonic()
     source = _model(config)
     fetched = time.monotonic() - start
     console.print(f"model: {source.source} (sha256 {source.sha256[:12]})", highlight=False)
     store = config.folder / "feedback.db"
-    fill(store)
-    loop = replace(
-        loop_at(config.scale),
+    fill(store, most=most_texts(config.scale))
+    loop = _loop(config, source, store)
+    result = pipeline.run(loop, announce=_Narrator(console, loop, start))
+    path = write_summary(config.folder, loop, result, source, Timed(fetched, time.monotonic() - start))
+    show(path, result, console, simulated=not config.human)
+    try:
+        console.print(f"and a picture of it: {draw(config.folder)}", highlight=False)
+    except DependencyError as error:
+        console.print(str(error), highlight=False)
+    return path
+
+
+def _model(config: Config) -> ModelSource:
+    if config.scale == "tiny" and config.model is None:
+        return tiny_model(config.folder / "tiny-model", seed=0)
+    return fetch_model(config.model or SMOLLM2)
+
+
+def _loop(config: Config, source: ModelSource, store: Path) -> pipeline.Config:
+    loop = loop_at(config.scale)
+    questions = config.questions or (HUMAN_QUESTIONS if config.human else loop.sample.limit)
+    return replace(
+        loop,
         model=str(source.folder),
         store=str(store),
         folder=config.folder,
         rounds=config.rounds,
         labellers="keyboard" if config.human else "simulated",
         seed=config.seed,
+        sample=replace(loop.sample, limit=questions),
+        ask=replace(loop.ask, mistakes=config.mistakes),
     )
-    loop = replace(loop, ask=replace(loop.ask, mistakes=config.mistakes))
-    result = pipeline.run(loop)
-    path = write_summary(config.folder, loop, result, source, Timed(fetched, time.monotonic() - start))
-    show(path, result, console, simulated=not config.human)
-    return path
 
 
-def _model(config: Config) -> ModelSource:
-    if config.scale == "tiny":
-        return tiny_model(config.folder / "tiny-model", seed=0)
-    return fetch_model(config.model)
-
-
-def fill(path: Path) -> None:
-    """Puts the demo's prompts and demonstrations into a store; adding them again changes nothing."""
+def fill(path: Path, *, most: int | None = None) -> None:
+    """Puts the demo's demonstrations and prompts into a store, of each split at most so many; once is as often."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(path) as store, store.transaction():
         for split in task.SPLITS:
-            store.add_prompts(task.prompts(split), name=task.SOURCE, split=split)
-        store.add_demonstrations(task.demonstrations(), project=task.SOURCE)
+            store.add_prompts(task.prompts(split)[:most], name=task.SOURCE, split=split)
+        store.add_demonstrations(task.demonstrations()[:most], project=task.SOURCE)
+
+
+@dataclass(frozen=True)
+class _Narrator:
+    """Says what begins, in one line a stage, with the time that has passed."""
+
+    console: Console
+    loop: pipeline.Config
+    start: float
+
+    def __call__(self, stage: pipeline.Stage) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+        of_round = f" (round {stage.round})" if stage.round and self.loop.rounds > 1 else ""
+        how = "done before" if stage.done else f"after {minutes}:{seconds:02d}"
+        line = f"{stage.number}/{stage.total} {self._about(stage)}{of_round} · {how} · {stage.folder}"
+        self.console.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+    def _about(self, stage: pipeline.Stage) -> str:
+        loop = self.loop
+        with Store.open(loop.store) as store:
+            shown = sum(1 for _ in store.demonstrations(project=loop.project))
+            asked = store.counts(loop.project, purpose=loop.sample.purpose).questions
+        you = loop.labellers == "keyboard"
+        return {
+            "sft": f"SFT on {shown} demonstrations (ours, not labellers')",
+            "sample": f"sampling {loop.sample.samples} answers a prompt",
+            "ask": f"{'you rank' if you else 'a simulated judge ranks'} the answers to {asked} prompts",
+            "reward": f"the reward model learns from {'your' if you else 'these'} rankings",
+            "ppo": f"PPO against the reward model, {loop.ppo.updates} updates",
+            "evaluate": "blind comparison on held-out prompts",
+        }[stage.name]
 
 
 def main(words: Sequence[str] | None = None) -> int:

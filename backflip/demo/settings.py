@@ -10,13 +10,21 @@ from backflip import pipeline
 from backflip.demo import task
 from backflip.recipes import ask, evaluate, ppo, reward, sample, sft
 
-__all__ = ["JUDGE", "loop_at"]
+__all__ = ["JUDGE", "HUMAN_QUESTIONS", "Scale", "loop_at", "most_texts"]
+
+Scale = Literal["demo", "tiny"]
+HUMAN_QUESTIONS = 48  # rankings of four; fewer taught the reward model little, and more are an afternoon
 
 JUDGE = "python:backflip.demo.task:judge"
 _HERE = Path("-")  # folders, stores and models are set by the loop
 
 
-def loop_at(scale: Literal["demo", "tiny"]) -> pipeline.Config:
+def most_texts(scale: Scale) -> int | None:
+    """At most so many demonstrations, and prompts of each split, are put into the store; None: all."""
+    return 12 if scale == "tiny" else None
+
+
+def loop_at(scale: Scale) -> pipeline.Config:
     """The loop's configuration; the caller sets model, store and folder."""
     return _tiny(_demo()) if scale == "tiny" else _demo()
 
@@ -102,17 +110,19 @@ def _tiny(loop: pipeline.Config) -> pipeline.Config:
     """The same stages, as few and as short as they can be."""
     return replace(
         loop,
-        sft=replace(loop.sft, lora_layers=1, epochs=1, batch=64, max_length=256),
-        sample=replace(loop.sample, max_tokens=12, limit=24),
-        reward=replace(loop.reward, layers=1, epochs=1),
+        sft=replace(loop.sft, lora_layers=1, epochs=1, batch=4, max_length=256, checkpoint_every=1),
+        sample=replace(loop.sample, max_tokens=12, limit=None),
+        reward=replace(loop.reward, layers=1, epochs=1, batch=4, checkpoint_every=1),
         ppo=replace(
             loop.ppo,
-            updates=2,
-            batch=16,
-            minibatch=8,
+            updates=3,
+            batch=8,
+            samples=2,
+            minibatch=4,
             max_tokens=12,
             judge_every=1,
             adapter=ppo.Adapter(rank=4, layers=1, value_rank=4),
+            checkpoint_every=1,
         ),
-        evaluate=replace(loop.evaluate, max_tokens=12, limit=8, samples=2),
+        evaluate=replace(loop.evaluate, max_tokens=12, samples=2, show_first=1),
     )

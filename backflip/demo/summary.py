@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console, Group
+from rich import box
+from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from backflip import __version__, pipeline
+from backflip.demo.curves import curves
 from backflip.evaluation.table import side_by_side
 from backflip.lm.hub import ModelSource
-from backflip.runs import atomic_write_json, read_run
+from backflip.recipes import evaluate, reward
+from backflip.runs import atomic_write_json, read_metrics, read_run
 
 __all__ = ["Timed", "show", "write_summary"]
 
 _SIMULATED = (
     "The labeller is a simulated judge: rules for plain words, a few whole sentences, ending by itself, saying nothing "
-    "twice, staying on the topic. It reads neither truth nor sense. "
+    "twice, staying on the topic. It reads neither truth nor sense."
+)
+_HUMAN = (
+    "The labeller was you. Who compares in the table, and chose PPO's checkpoint, is still the simulated judge: rules "
+    "that never saw your rankings and may disagree with them; the reward model's score is what was learned from you."
 )
 _CAPTION = (
     "The base model was already instruction-tuned. A model of 135 million parameters gets facts wrong: do not trust "
     "what it says of the world. Figures are of answers sampled at temperature 1, with 95 % intervals over prompts; the "
-    "answers above are greedy. Checkpoints were chosen on validation prompts; these test prompts were scored once."
+    "answers above are greedy (the best of n is sampled). Checkpoints were chosen on validation prompts; these test prompts were scored once."
 )
 
 
@@ -93,11 +100,10 @@ def _greedy(figures: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _seconds(folder: Path, loop: pipeline.Config, timed: Timed) -> dict[str, float]:
     """Seconds of every stage as its run recorded them, also where this call found it done; `total` is their sum."""
-    stages = ["sft", *(f"round-{n}/{s}" for n in range(1, loop.rounds + 1) for s in ("sample", "ask", "reward", "ppo"))]
     found: dict[str, float] = {"model": round(timed.fetch, 1)}
-    for stage in (*stages, "evaluate"):
-        run = read_run(folder / stage)
-        name = stage.rpartition("/")[2] if loop.rounds == 1 else stage
+    for stage in pipeline.stages(loop):
+        run = read_run(stage.folder)
+        name = stage.name if loop.rounds == 1 else str(stage.folder.relative_to(folder))
         found[name] = round(run.seconds, 1) if run else 0.0
     found["total"] = round(sum(seconds for name, seconds in found.items() if name != "model"), 1)
     found["this_call"] = round(timed.total, 1)
@@ -119,46 +125,69 @@ def _relative(path: str) -> str:
 
 
 def show(path: Path, result: pipeline.Result, console: Console, *, simulated: bool) -> None:
-    """The table, the reward model's accuracy, answers side by side, and the caption."""
+    """Answers side by side, PPO's curves, the table, the reward model's accuracy and the caption, in 80 columns."""
     for row in result.evaluation.shown:
-        console.print(side_by_side(row))
-    console.print(_table(result.evaluation.policies, simulated=simulated))
-    console.print(_parts(result.evaluation.policies))
-    console.print(str(result.rounds[-1].reward), highlight=False)
-    console.print(Group(Text(""), Panel(Text((_SIMULATED if simulated else "") + _CAPTION), title="read this too")))
+        console.print(side_by_side(row), "")
+    for number, one in enumerate(result.rounds, start=1):
+        of_round = f" of round {number}" if len(result.rounds) > 1 else ""
+        title = f"PPO{of_round}, {one.ppo.updates} updates; update {one.ppo.best_update} is kept"
+        console.print(curves(read_metrics(Path(one.ppo.model).parent), title), "")
+    console.print(_table(result.evaluation), "")
+    console.print(_reward_line(result.rounds[-1].reward), "", highlight=False)
+    told = f"{_SIMULATED if simulated else _HUMAN} {_CAPTION}"
+    console.print(Panel(Text(told), title="read this too", title_align="left"))
     console.print(f"all of it lies in {path.parent}; the figures are in {path}", highlight=False)
 
 
-def _table(policies: Mapping[str, Any], *, simulated: bool) -> Table:
-    judge = "simulated judge"
-    columns = ("policy", judge, "wins vs base", "wins vs SFT", "same length", "RM", "KL to SFT", "tokens", "ended")
-    table = Table(
-        *columns, title="blind comparison on held-out prompts" + (", by a simulated judge" if simulated else "")
-    )
-    for name, figures in policies.items():
-        cells = _policy(figures)
-        kl = "-" if cells["kl_to_sft"] is None else f"{'≤ ' * cells['kl_is_a_bound']}{cells['kl_to_sft']:.1f}"
+def _table(found: evaluate.Result) -> Table:
+    """A column a policy, PPO's in bold; intervals under their values."""
+    headings = [Text(_NAMES.get(name, name), style="bold" * (name == "ppo")) for name in found.policies]
+    title = f"blind comparison on {found.prompts} held-out prompts, by a simulated judge"
+    columns = [Column(heading, justify="right", no_wrap=True) for heading in headings]
+    table = Table("", *columns, title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for label, line in _LINES.items():
+        cells = [line(_policy(figures)) for figures in found.policies.values()]
         table.add_row(
-            name,
-            _interval(cells["judge"], ".3f"),
-            *(_interval(cells[f"win_rate_vs_{other}"], ".0%") for other in ("base", "sft", "sft_same_length")),
-            "-" if cells["rm"] is None else f"{cells['rm']:.2f}",
-            kl,
-            f"{cells['tokens']:.0f}",
-            f"{cells['eos_share']:.0%}",
+            label, *(Text(c, style="bold" * (n == "ppo")) for n, c in zip(found.policies, cells, strict=True))
         )
+    for part in next(iter(found.policies.values()))["judges"]["judge"]["parts"]:
+        cells = [f"{figures['judges']['judge']['parts'][part]:.2f}" for figures in found.policies.values()]
+        table.add_row(f"  judge: {part}", *cells, style="dim")
     return table
 
 
-def _parts(policies: Mapping[str, Any]) -> Table:
-    names = list(next(iter(policies.values()))["judges"]["judge"]["parts"])
-    table = Table("policy", *names, title="the judge's parts, 0 to 1")
-    for name, figures in policies.items():
-        table.add_row(name, *(f"{figures['judges']['judge']['parts'][part]:.2f}" for part in names))
-    return table
+def _interval(name: str, form: str) -> Callable[[Mapping[str, Any]], str]:
+    def cell(figures: Mapping[str, Any]) -> str:
+        rate = figures[name]
+        if rate is None:
+            return "-"
+        low, high = (f"{rate[end]:{form}}" for end in ("low", "high"))
+        return f"{rate['value']:{form}}\n{low.removesuffix('%')}–{high}"
+
+    return cell
 
 
-def _interval(found: Mapping[str, float] | None, form: str) -> str:
-    if found is None:
-        return "-"
-    return f"{found['value']:{form}} ({found['low']:{form}}-{found['high']:{form}})"
+def _kl(figures: Mapping[str, Any]) -> str:
+    value = figures["kl_to_sft"]
+    return "-" if value is None else f"{'≤ ' * figures['kl_is_a_bound']}{value:.1f}"
+
+
+_NAMES = {"base": "base", "base_prompted": "base,\nprompted", "sft": "SFT", "best_of_n": "best\nof n", "ppo": "PPO"}
+_LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "judge's score, 0 to 1": _interval("judge", ".2f"),
+    "wins against base": _interval("win_rate_vs_base", ".0%"),
+    "wins against SFT": _interval("win_rate_vs_sft", ".0%"),
+    "  at the same length": _interval("win_rate_vs_sft_same_length", ".0%"),
+    "reward model's score": lambda figures: "-" if figures["rm"] is None else f"{figures['rm']:.2f}",
+    "KL to SFT, nats": _kl,
+    "tokens": lambda figures: f"{figures['tokens']:.0f}",
+    "ended by itself": lambda figures: f"{figures['eos_share']:.0%}",
+}
+
+
+def _reward_line(learned: reward.Result) -> str:
+    about = f"reward model: trained on {learned.pairs} pairs of {learned.questions} questions; "
+    if learned.accuracy is None:
+        return f"{about}nothing was held out"
+    value, low, high = (learned.accuracy[name] for name in ("value", "low", "high"))
+    return f"{about}orders {value:.0%} ({low:.0%} to {high:.0%}) of {learned.held_out_pairs} held-out pairs as the labeller"

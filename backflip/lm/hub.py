@@ -172,7 +172,7 @@ def _from_hub(name: str, target: Path, hub: Hub) -> tuple[str, str]:
     model = _reported(lambda: AutoModelForCausalLM.from_pretrained(snapshot, dtype=torch.float32))
     tokenizer.pad_token = _pad_token(tokenizer)
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(target)
+    _save_quietly(model, target)
     tokenizer.save_pretrained(target)
     return f"hub: {name}@{snapshot.name}", _weights_sha256(snapshot)
 
@@ -336,7 +336,7 @@ def _write_tiny(target: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    model.save_pretrained(target)
+    _save_quietly(model, target)
     tokenizer.save_pretrained(target)
 
 
@@ -360,6 +360,19 @@ def _tiny_tokenizer() -> PreTrainedTokenizerBase:
         model_max_length=1024,
         chat_template=_CHATML,
     )
+
+
+def _save_quietly(model: Any, target: Path) -> None:
+    """`save_pretrained` without its progress bar, which is over before it can be read."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(target)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _weights_sha256(folder: Path) -> str:

@@ -35,6 +35,7 @@ class Completion(NamedTuple):
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]  # of each token, at the sampling temperature
     ended: bool
+    entropies: tuple[float, ...] = ()  # nats of what each token was drawn from; () if the engine does not say
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class _Row:
     draws: np.ndarray[Any, np.dtype[np.float64]]  # one uniform number a position
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
 
 
 class LocalSampler:
@@ -164,10 +166,14 @@ class LocalSampler:
             chosen = chosen.clamp_(max=logits.shape[-1] - 1)
         else:
             chosen = logits.argmax(-1, keepdim=True)
-        logprobs = (logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True)).squeeze(-1).tolist()
-        for row, token, logprob in zip(rows, chosen.squeeze(-1).tolist(), logprobs, strict=True):
+        normal = logits.log_softmax(-1)
+        entropies = -(normal.exp() * normal).sum(-1)
+        logprobs = normal.gather(-1, chosen).squeeze(-1)
+        drawn = zip(rows, chosen.squeeze(-1).tolist(), logprobs.tolist(), entropies.tolist(), strict=True)
+        for row, token, logprob, entropy in drawn:
             row.tokens.append(token)
             row.logprobs.append(logprob)
+            row.entropies.append(entropy)
 
     def _finished(self, row: _Row) -> bool:
         return row.tokens[-1] == self.eos or len(row.tokens) == self.config.max_tokens
@@ -178,7 +184,10 @@ class LocalSampler:
         if row is not last:
             cache.move(len(rows), slot)
             rows[slot] = last
-        return Completion(row.prompt, row.sample, tuple(row.tokens), tuple(row.logprobs), row.tokens[-1] == self.eos)
+        ended = row.tokens[-1] == self.eos
+        return Completion(
+            row.prompt, row.sample, tuple(row.tokens), tuple(row.logprobs), ended, entropies=tuple(row.entropies)
+        )
 
     def _step(self, cache: SlotCache, rows: list[_Row]) -> Tensor:
         """Feeds every row its last token: the states (rows, hidden) that predict the next."""

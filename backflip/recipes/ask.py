@@ -17,7 +17,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
 from rich.console import Console
 
 from backflip.config import NOT_FINGERPRINTED, require
@@ -25,8 +24,9 @@ from backflip.errors import DataError, LabellingPaused
 from backflip.feedback.keyboard import Keyboard
 from backflip.feedback.oracle import SimulatedLabeller
 from backflip.feedback.store import Store
+from backflip.recipes.command import command
 from backflip.records import Labeller, Question, content_id
-from backflip.runs import Parent, open_run, progress
+from backflip.runs import Parent, open_run, progress, read_run
 from backflip.runs.progress import Step
 
 if TYPE_CHECKING:
@@ -116,17 +116,18 @@ def run(
     console: Console | None = None,
     read: Callable[[str], str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    as_begun: bool = False,
 ) -> Result:
     """Sees to it that every question of the project and purpose has the answers it wants.
 
-    `judge` replaces what the configuration names; `console` and `read` are the keyboard's.
+    `judge` replaces what the configuration names; `console` and `read` are the keyboard's. In a folder that was begun,
+    questions that arrived since are refused as other work, or with `as_begun` left to other runs.
     Raises DataError where there is no question, LabellingPaused where answers are still wanted at the end.
     """
     with Store.open(config.store) as store:
         questions = list(store.questions(project=config.project, purpose=config.purpose))
-        with open_run(
-            config.folder, recipe="ask", config=config, seed=config.seed, parents=[_parent(config, questions)]
-        ) as run:
+        parents = [_parent(config, questions[: _begun_with(config) if as_begun else None])]
+        with open_run(config.folder, recipe="ask", config=config, seed=config.seed, parents=parents) as run:
             if run.done:
                 return Result(**run.result)
             if config.wanted:
@@ -140,6 +141,12 @@ def run(
             result = _result(config, store)
             run.finish(vars(result))
             return result
+
+
+def _begun_with(config: Config) -> int | None:
+    """How many questions there were when the run began; they are the first, for the store keeps their order."""
+    earlier = read_run(config.folder)
+    return next((int(p.detail["questions"]) for p in earlier.parents), None) if earlier else None
 
 
 def _parent(config: Config, questions: list[Question]) -> Parent:
@@ -243,7 +250,7 @@ def _result(config: Config, store: Store) -> Result:
 
 def main() -> None:
     """`python -m backflip.recipes.ask`."""
-    print(run(tyro.cli(Config)))
+    command(Config, run, description=__doc__)
 
 
 if __name__ == "__main__":

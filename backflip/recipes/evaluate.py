@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import tyro
-from rich.console import Console, Group
+from rich.console import Group
 from tyro.constructors import PrimitiveConstructorSpec
 
 from backflip.config import NOT_FINGERPRINTED, require
@@ -32,6 +31,7 @@ from backflip.lm.heads import Causal
 from backflip.lm.rewards import PythonReward, Rewards, load_reward
 from backflip.lm.sampler import SamplerConfig
 from backflip.lm.tokens import Tokens
+from backflip.recipes.command import command
 from backflip.records import MAX_CANDIDATES, Answer, Prompt, Question, content_id
 from backflip.runs import Parent, atomic_write_json, open_run
 from backflip.runs.ranks import world
@@ -406,7 +406,7 @@ def _refuse_missing(config: Config, store: Store, asked: Sequence[Question | Non
 
 def main() -> None:
     """`python -m backflip.recipes.evaluate`."""
-    Console().print(run(tyro.cli(Config)))
+    command(Config, run, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,11 +18,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-import tyro
 from torch import Tensor, nn
 
 from backflip.config import NOT_FINGERPRINTED, require
-from backflip.errors import BackflipError, DataError
+from backflip.errors import DataError
 from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown, preference_calibration
 from backflip.feedback.pairs import Ties
 from backflip.feedback.store import Snapshot, Store
@@ -36,6 +34,7 @@ from backflip.lm.rankings import Ranking, kwise_loss, ranking, ranking_metrics
 from backflip.lm.rewards import MAX_LENGTH, micro_batches, reward_tree, score_trees
 from backflip.lm.tokens import Tokens
 from backflip.maths.moments import RunningMoments, gain_and_bias
+from backflip.recipes.command import command
 from backflip.records import Answer, Demonstration, Question, content_id
 from backflip.runs import (
     Parent,
@@ -50,7 +49,7 @@ from backflip.runs import (
     require_finite,
 )
 from backflip.runs.checkpoint import load_latest, restore_rng, rng_state, save
-from backflip.runs.ranks import World, all_gather_objects, average_gradients, leave, shard, world
+from backflip.runs.ranks import World, all_gather_objects, average_gradients, shard, world
 
 __all__ = ["Config", "Result", "main", "run"]
 
@@ -163,10 +162,10 @@ class _Data(NamedTuple):
     ceiling: dict[str, float] | None
 
 
-def run(config: Config) -> Result:
+def run(config: Config, *, as_done: bool = False) -> Result:
     """Trains, reports, normalises and saves; the same folder goes on or is done.
 
-    Raises DataError where the store has nothing to learn from, ModelError where the model does not serve,
+    Answers withdrawn since the run was done make it other work, which is refused; with `as_done` it stands. Raises DataError where the store has nothing to learn from, ModelError where the model does not serve,
     CheckpointError where the folder is of other work, TrainingDiverged at a number that is not finite.
     """
     here, earlier = world(), read_run(config.folder)
@@ -177,6 +176,8 @@ def run(config: Config) -> Result:
         snapshot = store.snapshot(up_to=up_to, project=config.project, purpose=config.purpose)
         shown = sorted(store.demonstrations(project=config.project), key=lambda d: d.id)
         finished = earlier is not None and earlier.status == "done"
+        if earlier and finished and as_done:
+            snapshot = Snapshot(**earlier.result["answers"])
         data = None if finished else _read(config, store, snapshot)  # before the folder is taken: bad input leaves none
         ledger = _open(stack, config, snapshot, shown) if here.rank == 0 else None
         done, fingerprint = all_gather_objects((ledger.done, ledger.fingerprint) if ledger else (False, ""), here)[0]
@@ -461,13 +462,8 @@ def _finish(config: Config, model: Scalar, ledger: Run, report: dict[str, Any]) 
 
 
 def main() -> None:
-    """The command line."""
-    try:
-        print(run(tyro.cli(Config, description=__doc__)))
-    except BackflipError as error:
-        print(f"reward: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from error
-    leave(world())
+    """`python -m backflip.recipes.reward`."""
+    command(Config, run, description=__doc__)
 
 
 if __name__ == "__main__":

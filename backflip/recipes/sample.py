@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import DataError
 from backflip.feedback.codec import encode_prompt
@@ -26,11 +24,12 @@ from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
 from backflip.lm.sampler import Completion, LocalSampler, Sampler, SamplerConfig
 from backflip.lm.tokens import Tokens
+from backflip.recipes.command import command
 from backflip.records import MAX_CANDIDATES, MIN_CANDIDATES, Candidate, Prompt, Question, content_id
 from backflip.runs import MetricsWriter, Parent, atomic_write_bytes, open_run, progress
 from backflip.runs.files import refuse_full_disk
 from backflip.runs.lineage import producer
-from backflip.runs.ranks import World, all_gather_objects, leave, shard, world
+from backflip.runs.ranks import World, all_gather_objects, shard, world
 
 __all__ = ["SAMPLES", "Config", "Result", "main", "run", "stream_key"]
 
@@ -284,9 +283,8 @@ def _origin(model: Path) -> str:
 
 
 def main() -> None:
-    """The command line."""
-    print(run(tyro.cli(Config, description=__doc__)))
-    leave(world())
+    """`python -m backflip.recipes.sample`."""
+    command(Config, run, description=__doc__)
 
 
 if __name__ == "__main__":

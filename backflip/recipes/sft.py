@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-import tyro
 from torch import nn
 
 from backflip.config import NOT_FINGERPRINTED, require
@@ -35,10 +34,11 @@ from backflip.lm.pretraining import Documents
 from backflip.lm.rewards import load_reward
 from backflip.lm.sampler import LocalSampler, SamplerConfig
 from backflip.lm.tokens import Tokens
+from backflip.recipes.command import command
 from backflip.records import Demonstration, Prompt, content_id
 from backflip.runs import Parent, Run, atomic_folder, open_run, progress, require_finite
 from backflip.runs.checkpoint import load_latest, save
-from backflip.runs.ranks import World, all_gather_objects, average_gradients, barrier, leave, rank_seed, shard, world
+from backflip.runs.ranks import World, all_gather_objects, average_gradients, barrier, rank_seed, shard, world
 
 __all__ = ["Config", "Kept", "Result", "main", "run"]
 
@@ -468,9 +468,8 @@ def _link(source: str, target: str) -> None:
 
 
 def main() -> None:
-    """The command line."""
-    print(run(tyro.cli(Config, description=__doc__)))
-    leave(world())
+    """`python -m backflip.recipes.sft`."""
+    command(Config, run, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class TextPair(NamedTuple):
     worse: str
 
 
-class Skip(Exception):  # noqa: N818 - not an error: it says that a row holds no preference
+class Skip(Exception):
     """Raised by a row's parser for a row that is well formed and holds no preference."""
 
 

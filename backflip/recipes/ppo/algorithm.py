@@ -124,17 +124,23 @@ class _Group(NamedTuple):
 def _score(
     trainer: Trainer, prompts: Sequence[Prompt], ids: Sequence[Ids], sampled: list[list[Completion]]
 ) -> list[_Group]:
-    """The rewards of this rank's texts, then one pass of policy, reference and value net over their tokens."""
+    """The rewards of this rank's texts, then one pass of reference and value net over their tokens.
+
+    The policy joins in only where the sampler did not say all: its logprobs and entropies are kept from sampling.
+    """
     texts = [[trainer.tokens.decode(c.tokens) for c in group] for group in sampled]
     ended = [[c.ended for c in group] for group in sampled]
     with trainer.reward.use() as reward:
         scores = reward.scores(prompts, texts, ended=ended)
         del reward  # may be the last hold on it: its memory goes before the reference comes
     trees = [Tree(prompt, tuple(c.tokens for c in group)) for prompt, group in zip(ids, sampled, strict=True)]
-    seen = _score_tokens(trainer, trees)
+    drawn = [c for group in sampled for c in group]
+    whole = not trainer.config.rescore and all(c.entropies for c in drawn)  # nothing left for the policy to say
+    seen = _score_tokens(trainer, trees, policy=not whole)
+    if whole:
+        seen = seen._replace(entropy=torch.tensor([entropy for c in drawn for entropy in c.entropies]))
     if not trainer.config.rescore:
-        kept = [logprob for group in sampled for c in group for logprob in c.logprobs]
-        seen = seen._replace(logprobs=torch.tensor(kept))
+        seen = seen._replace(logprobs=torch.tensor([logprob for c in drawn for logprob in c.logprobs]))
     sizes = [sum(map(len, tree.responses)) for tree in trees]
     parts = (_Seen(*part) for part in zip(*(values.cpu().split(sizes) for values in seen), strict=True))
     return [_Group(*group) for group in zip(trees, ended, scores, parts, strict=True)]
@@ -150,8 +156,8 @@ def _final_scores(trainer: Trainer, raw: Tensor, ended: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _score_tokens(trainer: Trainer, trees: list[Tree]) -> _Seen:
-    """Log-probabilities under policy and reference, entropy and values of every sampled token of this rank."""
+def _score_tokens(trainer: Trainer, trees: list[Tree], *, policy: bool) -> _Seen:
+    """Log-probabilities under policy (if asked for) and reference, entropy and values of this rank's sampled tokens."""
     temperature, ranks = trainer.config.temperature, trainer.ranks
     trainer.policy_lower.clear()
     trainer.value_lower.clear()
@@ -160,10 +166,10 @@ def _score_tokens(trainer: Trainer, trees: list[Tree]) -> _Seen:
         for indices, packed in _passes(trainer, trees):
             numbers = [i * ranks.size + ranks.rank for i in indices]  # among all ranks' trees
             lower = trainer.policy_lower.of(packed, numbers)
-            policy = trainer.policy.scores(packed, temperature=temperature, lower=lower)
             other = reference.scores(packed, temperature=temperature, lower=lower, reference=True)
             values = trainer.value.values(packed, lower=trainer.value_lower.of(packed, numbers))
-            parts.append(_Seen(policy.logprobs, policy.entropy, other.logprobs, values))
+            own = trainer.policy.scores(packed, temperature=temperature, lower=lower) if policy else other
+            parts.append(_Seen(own.logprobs, own.entropy, other.logprobs, values))
     return _Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -188,8 +194,8 @@ def learn(trainer: Trainer, rollout: Rollout) -> dict[str, float]:
     trainer.beta = _next_beta(config, trainer.beta, rollout.metrics["objective/kl"])
     clock.lap("train")
     means = {name: sum(step[name] for step in seen) / len(seen) for name in seen[0]}
-    first = {"policy/first_ratio_gap": seen[0]["policy/ratio_gap"]}  # detail 15: 0 but for float error
-    means.pop("policy/ratio_gap")
+    first = {"policy/first_ratio_gap": seen[0]["ratio_gap"]}  # detail 15: 0 but for float error
+    means.pop("ratio_gap")
     trained = config.inner_epochs * sum(tree.length for tree in rollout.trees)
     return means | first | {"policy/learning_rate": config.rate * share} | clock.rates(train=trained)
 
@@ -254,7 +260,7 @@ def _policy_pass(
     watched.add("policy/clip_fraction", loss.clip_fraction)
     watched.add("policy/approx_kl", loss.approx_kl)
     watched.add("policy/ratio_mean", loss.ratio_mean)
-    watched.largest("policy/ratio_gap", ((logprobs - old).exp() - 1).abs()[mask].max())
+    watched.largest("ratio_gap", ((logprobs - old).exp() - 1).abs()[mask].max())
 
 
 def _value_pass(

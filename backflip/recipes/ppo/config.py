@@ -154,3 +154,7 @@ class Result:
     best_update: int  # whose weights `model` holds
     judge: float | None  # the held-out judge's mean on validation prompts, at best_update
     stopped: str  # "finished" or "kl budget"
+
+    def __str__(self) -> str:
+        judged = "" if self.judge is None else f", {self.judge:.3f} by the held-out judge on validation prompts"
+        return f"policy in {self.model} (update {self.best_update} of {self.updates}, {self.stopped}{judged})"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
-import tyro
-
-from backflip.errors import BackflipError, CheckpointError, DataError
+from backflip.errors import CheckpointError, DataError
 from backflip.feedback.store import Store
 from backflip.lm.backbone import seed_everything
 from backflip.lm.rewards import Rewards, weighted
 from backflip.lm.sampler import Sampler
 from backflip.lm.specs import PYTHON
+from backflip.recipes.command import command
 from backflip.recipes.ppo.algorithm import gather, learn, rollout
 from backflip.recipes.ppo.config import Config, Result
 from backflip.recipes.ppo.frozen import Frozen
@@ -27,7 +25,7 @@ from backflip.runs.ledger import Run, open_run
 from backflip.runs.lineage import Parent, read_run
 from backflip.runs.metrics import require_finite
 from backflip.runs.progress import Step, progress
-from backflip.runs.ranks import World, all_gather_objects, leave, rank_seed, shard, world
+from backflip.runs.ranks import World, all_gather_objects, rank_seed, shard, world
 
 __all__ = ["main", "run"]
 
@@ -220,13 +218,5 @@ def _digest(path: Path) -> str:
 
 
 def main() -> None:
-    """`python -m backflip.recipes.ppo`, once or once a rank; an error is one message and its exit code."""
-    try:
-        result = run(tyro.cli(Config, description=__doc__))
-    except BackflipError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    ranks = world()
-    if ranks.rank == 0:
-        print(f"policy: {result.model} (update {result.best_update} of {result.updates}, {result.stopped})")
-    leave(ranks)
+    """`python -m backflip.recipes.ppo`."""
+    command(Config, run, description=__doc__)
