@@ -3,7 +3,7 @@
     python benchmarks/speed.py --trl112-python .peers-112/bin/python --trl116-python .peers-116/bin/python
 
 makes docs/results/speed.json; the first lines of each program in benchmarks/peers say how its environment is made.
-`--part ppo` (sampling, mixed, reward, sft) measures one part; what was measured is kept under `--work` and not measured
+`--part ppo` (sampling, mixed, reward, reward_lora, sft) measures one part; what was measured is kept under `--work` and not measured
 again. Nothing else should run meanwhile. Each measurement is a process of its own, ours and the peer's in turn; this
 one loads no torch, because a child's peak memory starts from its parent's.
 """
@@ -28,7 +28,7 @@ from rich.table import Table
 __all__ = ["Config", "main"]
 
 HERE = Path(__file__).parent
-Name = Literal["ppo", "sampling", "mixed", "reward", "sft"]
+Name = Literal["ppo", "sampling", "mixed", "reward", "reward_lora", "sft"]
 _VERSIONS = "import json, importlib.metadata as m; print(json.dumps({n: m.version(n) for n in %r}))"
 
 
@@ -40,7 +40,7 @@ class Config:
     """The interpreter of the environment with TRL 1.12 (benchmarks/peers/trl_ppo.py)."""
     trl116_python: Path
     """The interpreter of the environment with TRL 1.16 (the other peers)."""
-    part: tuple[Name, ...] = ("ppo", "sampling", "mixed", "reward", "sft")
+    part: tuple[Name, ...] = ("ppo", "sampling", "mixed", "reward", "reward_lora", "sft")
     repeats: int = 2
     """Measurements of each side."""
     quick: bool = False
@@ -101,6 +101,15 @@ PARTS: dict[Name, Part] = {
         "rankings_per_s",
         "rankings/s",
         "rankings of 9 answers of 40 words to a prompt of 30, float32, all weights trained",
+        6.0,
+        0.5,
+    ),
+    "reward_lora": Part(
+        "trl_reward.py",
+        ("--rankings", "1", "--k", "9"),
+        "rankings_per_s",
+        "rankings/s",
+        "as reward, but ours trains LoRA of rank 16 on every layer; the peer still trains all weights",
         6.0,
         0.5,
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["WORDS", "tasks", "words", "write_tasks"]
 
-WORDS = ("moon", "rocket", "people", "walked", "sky", "night", "small", "step", "landing", "child", "story", "bright")
+WORDS = ("moon", "hat", "people", "ball", "sky", "night", "small", "step", "land", "child", "story", "bright")
 _COUNT = 64
 
 

@@ -72,13 +72,13 @@ def ppo(model: str, folder: Path) -> Found:
     trainer = Trainer(config, world(), reward=Frozen(lambda: weighted(config.reward), keep=False))
     trainer.sampler = _endless(trainer.policy, 48)
     assert {len(trainer.tokens.prompt(prompt)) for prompt in prompts} == {32}
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     episodes = rollout(trainer, prompts)
     metrics = episodes.metrics | learn(trainer, episodes)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     assert episodes.mask.sum() == 8 * 48
     laps = {name.removeprefix("time/"): metrics[name] for name in ("time/sample", "time/score", "time/train")}
-    return {"s_per_update": seconds, "episodes_per_s": 8 / seconds, **laps}
+    return {"episodes_per_s": 8 / seconds, "seconds": seconds, "cpu_s": busy, **laps}
 
 
 def _reward_folder(model: str, folder: Path) -> str:
@@ -137,15 +137,24 @@ def mixed(model: str, folder: Path) -> Found:
 def _sample(sampler: LocalSampler, prompts: int) -> Found:
     ids = torch.randint(5, 40_000, (prompts, 32), generator=torch.Generator().manual_seed(0)).tolist()
     sampler.sample(ids[:8], samples=1)  # the peer has one run before the one that is timed
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     groups = sampler.sample(ids, samples=4)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     tokens = sum(len(c.tokens) for group in groups for c in group)
-    return {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds}
+    return {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds, "cpu_s": busy}
 
 
 def reward(model: str, folder: Path) -> Found:
-    """Two updates of one ranking of nine each, through the whole recipe."""
+    """Two updates of one ranking of nine each, through the whole recipe; all weights are trained."""
+    return _reward(model, folder, rank=0)
+
+
+def reward_lora(model: str, folder: Path) -> Found:
+    """The same with LoRA of rank 16 on every layer."""
+    return _reward(model, folder, rank=16)
+
+
+def _reward(model: str, folder: Path, *, rank: int) -> Found:
     from backflip.recipes import reward as recipe
 
     store, draw = str(folder / "store.db"), random.Random(0)
@@ -153,11 +162,19 @@ def reward(model: str, folder: Path) -> Found:
         for _ in range(2):
             _ranking(opened, draw)
     settings = recipe.Config(
-        folder=folder / "run", store=store, model=model, batch=1, micro_tokens=512, validation_share=0.0
+        folder=folder / "run",
+        store=store,
+        model=model,
+        lora_rank=rank,
+        batch=1,
+        micro_tokens=512,
+        validation_share=0.0,
     )
+    busy = time.process_time()
     recipe.run(settings)
+    busy = time.process_time() - busy
     times = [line["time/train"] for line in read_metrics(folder / "run")]
-    return {"rankings_per_s": len(times) / sum(times), "first_s": times[0], "last_s": times[-1]}
+    return {"rankings_per_s": len(times) / sum(times), "first_s": times[0], "last_s": times[-1], "cpu_s": busy}
 
 
 def _ranking(store: Store, draw: random.Random) -> None:
@@ -165,7 +182,7 @@ def _ranking(store: Store, draw: random.Random) -> None:
     question = Question("text", candidates, prompt=Prompt(text=words(draw, 30)), purpose="train")
     order = tuple(c.id for c in candidates)
     store.add_questions([question])
-    store.answer(Answer(question.id, Labeller("bench", "import"), order, tuple((c,) for c in order)))
+    store.answer(Answer(question.id, Labeller("bench", "import"), tuple((c,) for c in order)))
 
 
 def sft(model: str, folder: Path) -> Found:
@@ -174,23 +191,28 @@ def sft(model: str, folder: Path) -> Found:
 
     store = str(folder / "store.db")
     with Store.open(store) as opened:
-        opened.add_demonstrations([Demonstration(Prompt.ask(question), answer) for question, answer in tasks()[:18]])
+        opened.add_demonstrations(
+            Demonstration(Prompt.ask(question), answer, Labeller("bench", "maker")) for question, answer in tasks()[:12]
+        )
     settings = recipe.Config(
         folder=folder / "run",
         store=store,
         model=model,
         epochs=1,
         batch=4,
+        checkpoint_every=1000,
         dropout=0.0,
         row_length=256,
         micro_tokens=640,
         validation_share=0.0,
         keep=1,
     )
+    busy = time.process_time()
     recipe.run(settings)
+    busy = time.process_time() - busy
     lines = list(read_metrics(folder / "run"))
     tokens, seconds = sum(line["sft/tokens"] for line in lines), sum(line["time/train"] for line in lines)
-    return {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds}
+    return {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds, "cpu_s": busy}
 
 
 PARTS: dict[str, Callable[[str, Path], Found]] = {
@@ -198,6 +220,7 @@ PARTS: dict[str, Callable[[str, Path], Found]] = {
     "sampling": sampling,
     "mixed": mixed,
     "reward": reward,
+    "reward_lora": reward_lora,
     "sft": sft,
 }
 

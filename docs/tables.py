@@ -27,12 +27,26 @@ _BLOCK = re.compile(r"(<!-- table: ([a-z_]+) -->\n)(.*?)(<!-- end -->)", re.DOTA
 _MOON = "moon landing"
 _SMALL = 2  # minutes below which seconds say more
 
+_FIGURES: Final = (
+    "simulated judge",
+    "wins vs base",
+    "wins vs SFT",
+    "wins vs SFT, same length",
+    "RM",
+    "KL to SFT",
+    "tokens",
+    "ended",
+)
+_CIRCUMSTANCES: Final = (
+    "{} held-out prompts, 95 % intervals over prompts. {}, {} threads, Python {}, torch {}; Backflip {}, seed {}; "
+    "{} in all. The reward model's held-out accuracy is {}; it was trained on {} pairs."
+)
 _CHINESE: Final[Mapping[str, str]] = {
     "policy": "策略",
     "simulated judge": "模拟评判",
     "wins vs base": "对 base 胜率",
     "wins vs SFT": "对 SFT 胜率",
-    "wins vs SFT, same length": "对 SFT 胜率(长度相近)",
+    "wins vs SFT, same length": "对 SFT 胜率（长度相近）",
     "RM": "RM",
     "KL to SFT": "到 SFT 的 KL",
     "tokens": "词元数",
@@ -40,13 +54,12 @@ _CHINESE: Final[Mapping[str, str]] = {
     "answer": "回答",
     "seed": "种子",
     "RM accuracy": "RM 准确率",
-    "No run is committed yet: there is no {}.": "还没有提交运行结果:{} 尚不存在。",
-    "{} held-out prompts, 95 % intervals over prompts. {}, {} threads, Python {}, torch {}; Backflip {}, seed {}; {} "
-    "in all. The reward model's held-out accuracy is {}; it was trained on {} pairs.": (
-        "{} 条留出的提示,95 % 区间按提示重采样。{},{} 线程,Python {},torch {};Backflip {},种子 {};总计 {}。"
-        "奖励模型的留出准确率为 {},训练用了 {} 对。"
+    "No run is committed yet: there is no {}.": "还没有提交运行结果：{} 尚不存在。",
+    _CIRCUMSTANCES: (
+        "{} 条留出的提示，95 % 区间按提示重采样。{}，{} 线程，Python {}，torch {}；Backflip {}，种子 {}；总计 {}。"
+        "奖励模型的留出准确率为 {}，训练用了 {} 对。"
     ),
-    "{} cores ({})": "{} 核({})",
+    "{} cores ({})": "{} 核（{}）",
     "{:.0f} minutes": "{:.0f} 分钟",
     "{:.0f} seconds": "{:.0f} 秒",
 }
@@ -79,13 +92,14 @@ def _demo(page: Page) -> str:
     found = page.result("demo")
     if found is None:
         return page.missing("demo")
-    return "\n\n".join((_comparison(page, found["policies"]), _parts(page, found["policies"]), _circumstances(page, found)))
+    return "\n\n".join(
+        (_comparison(page, found["policies"]), _parts(page, found["policies"]), _circumstances(page, found))
+    )
 
 
 def _comparison(page: Page, policies: Mapping[str, Any]) -> str:
-    heads = ("policy", "simulated judge", "wins vs base", "wins vs SFT", "wins vs SFT, same length")
     rows = [[name, *_figures(figures)] for name, figures in policies.items()]
-    return _table([page.say(head) for head in (*heads, "RM", "KL to SFT", "tokens", "ended")], rows)
+    return _table([page.say(head) for head in ("policy", *_FIGURES)], rows)
 
 
 def _figures(figures: Mapping[str, Any]) -> list[str]:
@@ -109,13 +123,9 @@ def _parts(page: Page, policies: Mapping[str, Any]) -> str:
 
 def _circumstances(page: Page, found: Mapping[str, Any]) -> str:
     machine, total = found["machine"], found["seconds"]["total"]
-    text = (
-        "{} held-out prompts, 95 % intervals over prompts. {}, {} threads, Python {}, torch {}; Backflip {}, seed {}; {} "
-        "in all. The reward model's held-out accuracy is {}; it was trained on {} pairs."
-    )
     minutes = total / 60
     took = page.say("{:.0f} minutes").format(minutes) if minutes > _SMALL else page.say("{:.0f} seconds").format(total)
-    return page.say(text).format(
+    return page.say(_CIRCUMSTANCES).format(
         found["held_out_prompts"],
         page.say("{} cores ({})").format(machine["cores"], machine["processor"]),
         machine["threads"],
@@ -147,10 +157,13 @@ def _seeds(page: Page) -> str:
     runs = [run for run in _runs(page) if run["rounds"] == 1]
     if not runs:
         return page.missing("demo")
-    heads = ("seed", "simulated judge", "wins vs base", "wins vs SFT", "wins vs SFT, same length")
-    heads = (*heads, "RM", "KL to SFT", "tokens", "ended", "RM accuracy")
+    heads = ("seed", *_FIGURES, "RM accuracy")
     rows = [
-        [str(run["seed"]), *_figures(run["policies"]["ppo"]), _interval(run["reward_model"]["held_out_accuracy"], ".1%")]
+        [
+            str(run["seed"]),
+            *_figures(run["policies"]["ppo"]),
+            _interval(run["reward_model"]["held_out_accuracy"], ".1%"),
+        ]
         for run in runs
     ]
     return _table([page.say(head) for head in heads], rows)
@@ -211,7 +224,7 @@ _SETTINGS: Final = (
 )
 
 
-def _settings(page: Page) -> str:
+def _settings(_: Page) -> str:
     """The demo's values as the code has them."""
     from backflip.demo.settings import loop_at
 
@@ -220,7 +233,7 @@ def _settings(page: Page) -> str:
     return _table(["setting", "demo", "InstructGPT", "why"], rows)
 
 
-def _weights(page: Page) -> str:
+def _weights(_: Page) -> str:
     """The weights of the simulated judge's parts."""
     from backflip.lm.judge import JudgeWeights
 
@@ -258,7 +271,9 @@ def _tree_lines(root: Path, known: Mapping[str, str]) -> Iterator[str]:
 
 def _modules(root: Path) -> list[Path]:
     """Floor by floor, the highest first, as pyproject.toml has them; within a floor by name, files before folders."""
-    contracts = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     floors = [name for layer in contracts[0]["layers"] for name in re.findall(r"\w+", layer)]
     package = root / "backflip"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
     """One block a value, the lowest value the lowest block; more values than `width` are averaged in equal parts."""
     if len(values) > width:
         edges = [round(i * len(values) / width) for i in range(width + 1)]
-        values = [math.fsum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        values = [math.fsum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, high = min(values, default=0.0), max(values, default=0.0)
     spread = high - low or 1.0
     return "".join(_BLOCKS[min(int((v - low) / spread * len(_BLOCKS)), len(_BLOCKS) - 1)] for v in values)

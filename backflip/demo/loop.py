@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
+from rich.text import Text
 
 from backflip import pipeline
 from backflip.config import require
@@ -125,10 +126,9 @@ class _Narrator:
 
     def __call__(self, stage: pipeline.Stage) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
-        of_round = f" (round {stage.round})" if stage.round and self.loop.rounds > 1 else ""
-        how = "done before" if stage.done else f"after {minutes}:{seconds:02d}"
-        line = f"{stage.number}/{stage.total} {self._about(stage)}{of_round} · {how} · {stage.folder}"
-        self.console.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
+        when = "done" if stage.done else f"{minutes}:{seconds:02d}"
+        line = Text(f"{stage.number}/{stage.total} {when:>5}  ").append(self._about(stage), "bold")
+        self.console.print(line.append(f"  {stage.folder}", "dim"), soft_wrap=True)
 
     def _about(self, stage: pipeline.Stage) -> str:
         loop = self.loop
@@ -138,9 +138,9 @@ class _Narrator:
         you = loop.labellers == "keyboard"
         return {
             "sft": f"SFT on {shown} demonstrations (ours, not labellers')",
-            "sample": f"sampling {loop.sample.samples} answers a prompt",
-            "ask": f"{'you rank' if you else 'a simulated judge ranks'} the answers to {asked} prompts",
-            "reward": f"the reward model learns from {'your' if you else 'these'} rankings",
+            "sample": f"{loop.sample.samples} answers to each prompt",
+            "ask": f"{asked} rankings by {'you' if you else 'a simulated judge'}",
+            "reward": f"a reward model, from {'your' if you else 'these'} rankings",
             "ppo": f"PPO against the reward model, {loop.ppo.updates} updates",
             "evaluate": "blind comparison on held-out prompts",
         }[stage.name]

@@ -31,11 +31,10 @@ def draw(folder: Path) -> Path:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     rounds = [read_metrics(folder / f"round-{n}" / "ppo") for n in range(1, summary["rounds"] + 1)]
     figure = Figure(figsize=(10, 4.6), dpi=150, layout="constrained", facecolor="white")
-    wins, learning = figure.subfigures(1, 2, width_ratios=(1.1, 1))
-    _win_rates(wins.subplots(), summary)
-    chosen = list(CURVES)[:3]
-    for axes, name in zip(learning.subplots(len(chosen), 1, sharex=True), chosen, strict=True):
-        _curve(axes, rounds, name, last=name == chosen[-1])
+    grid = figure.add_gridspec(3, 2, width_ratios=(1.1, 1))
+    _win_rates(figure.add_subplot(grid[:, 0]), summary)
+    for row, name in enumerate(list(CURVES)[:3]):
+        _curve(figure.add_subplot(grid[row, 1]), rounds, name, last=row == 2)
     data = io.BytesIO()
     figure.savefig(data, format="png")
     atomic_write_bytes(folder / "demo.png", data.getvalue())
@@ -59,7 +58,7 @@ def _win_rates(axes: Axes, summary: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(names)), [_NAMES.get(name, name) for name in names])
     axes.set_ylim(-0.5, len(names) - 0.4)
     axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     axes.legend(loc="lower left", frameon=False, fontsize=9)
     axes.set_xlabel(f"wins by a simulated judge, {summary['held_out_prompts']} held-out prompts, 95 % intervals")
     _plain(axes, "Who wins the blind comparison", grid="x")
@@ -67,6 +66,8 @@ def _win_rates(axes: Axes, summary: Mapping[str, Any]) -> None:
 
 def _curve(axes: Axes, rounds: Sequence[Sequence[Mapping[str, Any]]], name: str, *, last: bool) -> None:
     """One metric over all updates; a second round goes on where the first ended, behind a line."""
+    from matplotlib.ticker import MaxNLocator
+
     before = 0
     for metrics in rounds:
         points = series(metrics, name)
@@ -77,9 +78,11 @@ def _curve(axes: Axes, rounds: Sequence[Sequence[Mapping[str, Any]]], name: str,
         if before:
             axes.axvline(before + 0.5, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
         before += max((int(line["step"]) for line in metrics), default=0)
+    axes.set_xlim(0, before + 0.5)
     if last:
         axes.set_xlabel("PPO update")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(labelbottom=last)
     _plain(axes, CURVES[name], grid="y")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ _HUMAN = (
 _CAPTION = (
     "The base model was already instruction-tuned. A model of 135 million parameters gets facts wrong: do not trust "
     "what it says of the world. Figures are of answers sampled at temperature 1, with 95 % intervals over prompts; the "
-    "answers above are greedy (the best of n is sampled). Checkpoints were chosen on validation prompts; these test prompts were scored once."
+    "answers above are greedy (the best of n is sampled). Checkpoints were chosen on validation prompts; these test "
+    "prompts were scored once."
 )
 
 
@@ -144,16 +145,19 @@ def _table(found: evaluate.Result) -> Table:
     headings = [Text(_NAMES.get(name, name), style="bold" * (name == "ppo")) for name in found.policies]
     title = f"blind comparison on {found.prompts} held-out prompts, by a simulated judge"
     columns = [Column(heading, justify="right", no_wrap=True) for heading in headings]
-    table = Table("", *columns, title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table("", *columns, title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for label, line in _LINES.items():
         cells = [line(_policy(figures)) for figures in found.policies.values()]
-        table.add_row(
-            label, *(Text(c, style="bold" * (n == "ppo")) for n, c in zip(found.policies, cells, strict=True))
-        )
-    for part in next(iter(found.policies.values()))["judges"]["judge"]["parts"]:
-        cells = [f"{figures['judges']['judge']['parts'][part]:.2f}" for figures in found.policies.values()]
-        table.add_row(f"  judge: {part}", *cells, style="dim")
+        bold = ["bold" * (name == "ppo") for name in found.policies]
+        table.add_row(label, *(Text(cell, style=style) for cell, style in zip(cells, bold, strict=True)))
+        if label == _JUDGED:
+            _add_parts(table, [figures["judges"]["judge"]["parts"] for figures in found.policies.values()])
     return table
+
+
+def _add_parts(table: Table, parts: Sequence[Mapping[str, float]]) -> None:
+    for part in parts[0]:
+        table.add_row(f"  {part}", *(f"{one[part]:.2f}" for one in parts), style="dim")
 
 
 def _interval(name: str, form: str) -> Callable[[Mapping[str, Any]], str]:
@@ -173,8 +177,9 @@ def _kl(figures: Mapping[str, Any]) -> str:
 
 
 _NAMES = {"base": "base", "base_prompted": "base,\nprompted", "sft": "SFT", "best_of_n": "best\nof n", "ppo": "PPO"}
+_JUDGED = "judge's score, 0 to 1"
 _LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "judge's score, 0 to 1": _interval("judge", ".2f"),
+    _JUDGED: _interval("judge", ".2f"),
     "wins against base": _interval("win_rate_vs_base", ".0%"),
     "wins against SFT": _interval("win_rate_vs_sft", ".0%"),
     "  at the same length": _interval("win_rate_vs_sft_same_length", ".0%"),
@@ -190,4 +195,4 @@ def _reward_line(learned: reward.Result) -> str:
     if learned.accuracy is None:
         return f"{about}nothing was held out"
     value, low, high = (learned.accuracy[name] for name in ("value", "low", "high"))
-    return f"{about}orders {value:.0%} ({low:.0%} to {high:.0%}) of {learned.held_out_pairs} held-out pairs as the labeller"
+    return f"{about}orders {value:.0%} ({low:.0%} to {high:.0%}) of {learned.held_out_pairs} held-out pairs right"

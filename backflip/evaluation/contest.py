@@ -139,14 +139,16 @@ def people_rates(
     return whole, near
 
 
-def shown_answers(entries: Mapping[str, Entry], greedy: Mapping[str, Entry], prompt: int) -> dict[str, Any]:
-    """Each policy's answer to one prompt, the greedy one where there is one, with its scores."""
+def shown_answers(
+    entries: Mapping[str, Entry], greedy: Mapping[str, Entry], prompt: int, *, greedy_prompt: int
+) -> dict[str, Any]:
+    """Each policy's answer to one prompt (number `greedy_prompt` among greedy ones, where there are any), scored."""
     answers: dict[str, Any] = {}
     for name, entry in entries.items():
-        shown = greedy.get(name, entry)
-        k = shown.own[prompt][0]
-        written = shown.drawn.answers[prompt][k]
-        scores = {by: rows[prompt][k] for by, rows in shown.drawn.scores.items()}
+        shown, row = (greedy[name], greedy_prompt) if name in greedy else (entry, prompt)
+        k = shown.own[row][0]
+        written = shown.drawn.answers[row][k]
+        scores = {by: rows[row][k] for by, rows in shown.drawn.scores.items()}
         answers[name] = {"text": written.text, "ended": written.ended, "greedy": name in greedy, "scores": scores}
     return answers
 

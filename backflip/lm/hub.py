@@ -27,8 +27,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from backflip.errors import BackflipError, ModelError, OutOfSpace
+from backflip.errors import BackflipError, ModelError
 from backflip.lm.gguf_file import byte_level_tokenizer, read_gguf
+from backflip.runs.files import refuse_full_disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -139,15 +140,16 @@ def _prepare(folder: Path, write: Callable[[Path], tuple[str, str]]) -> ModelSou
     if not (folder / SOURCE_FILE).exists():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            with (
+                refuse_full_disk(folder),
+                tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary,
+            ):
                 target = Path(temporary) / folder.name
                 target.mkdir()
                 source, sha256 = write(target)
                 (target / SOURCE_FILE).write_text(json.dumps({"source": source, "sha256": sha256}, indent=2) + "\n")
                 _rename(target, folder)
         except (OSError, SafetensorError) as error:
-            if "No space left" in str(error):  # safetensors has no errno, only the system's words
-                raise OutOfSpace(f"no space left for {folder}; free some, or set BACKFLIP_CACHE") from error
             raise ModelError(f"cannot write {folder} ({error}); choose a folder that can be written") from error
     return ModelSource(folder, **json.loads((folder / SOURCE_FILE).read_text()))
 

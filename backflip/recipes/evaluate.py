@@ -98,11 +98,11 @@ class Config:
     overlap: int = 1
     """People: how many answers each question wants."""
     samples: int = 4
-    """Answers a prompt of each policy; the pairs of two policies are all of them."""
+    """Answers a prompt of each policy at least; the pairs of two policies are all of theirs. Best of n needs n + 1."""
     temperature: float = 1.0
     """Of sampling; KL is at this temperature too."""
-    greedy: bool = False
-    """Compares a greedy answer a prompt as well, apart from the samples; they are what is shown."""
+    greedy: Literal["no", "shown", "all"] = "no"
+    """A greedy answer as well, apart from the samples, for reading: to the `shown` prompts, or to `all`, compared."""
     max_tokens: int = 128
     """Tokens of an answer."""
     rows: int = 32
@@ -127,7 +127,9 @@ class Config:
         require(self.limit is None or self.limit >= 1, "limit", seen=self.limit, wanted="1 or more, or none")
         require(self.show_first >= 0, "show_first", seen=self.show_first, wanted="0 or more")
         require(self.seed >= 0, "seed", seen=self.seed, wanted="0 or more")
-        require(self.temperature > 0, "temperature", seen=self.temperature, wanted="above 0; for greedy say --greedy")
+        require(
+            self.temperature > 0, "temperature", seen=self.temperature, wanted="above 0; for greedy say --greedy all"
+        )
         best = [policy for policy in self.policies if policy.best_of > 1]
         self._check_who_compares(names, best)
 
@@ -204,7 +206,8 @@ def run(config: Config, *, judges: Mapping[str, Rewards] | None = None) -> Resul
             panel = _panel(config, judges or {})
             _require_judges(config, panel)
             entries = _entries(config, prompts, panel, greedy=False)
-            greedy = _entries(config, prompts, panel, greedy=True) if config.greedy else {}
+            read = [p for i, p in enumerate(prompts) if config.greedy == "all" or _is_shown(config, p, i)]
+            greedy = _entries(config, read, panel, greedy=True) if config.greedy != "no" and read else {}
             asked = _ask(config, store, prompts, entries) if config.labellers == "people" else []
             result = _result(config, prompts, entries, greedy, _answered(config, store, asked))
             atomic_write_json(config.folder / RESULTS, asdict(result))
@@ -277,7 +280,7 @@ def _entries(
         if policy.source not in drawn:
             drawn[policy.source] = _draw(config, policy, prompts, panel, greedy=greedy)
         source = drawn[policy.source]
-        own = [tuple(range(1 if greedy else config.samples))] * len(prompts)
+        own = [tuple(range(len(row))) for row in source.answers]
         if policy.best_of > 1:
             own = [(int(np.argmax(row[: policy.best_of])),) for row in source.scores[RM]]
         entries[policy.name] = Entry(policy, source, own)
@@ -345,23 +348,29 @@ def _result(
     for name, entry in entries.items():
         others, greedy_others = _opponents(config, name, entries), _opponents(config, name, greedy)
         found = figures(entry, others, reference=reference, seed=config.seed)
-        found["greedy"] = (
-            figures(greedy[name], greedy_others, reference=None, seed=config.seed) if name in greedy else None
-        )
+        compared = config.greedy == "all" and name in greedy
+        found["greedy"] = figures(greedy[name], greedy_others, reference=None, seed=config.seed) if compared else None
         if answered:
             rates = people_rates(entry, others, answered, seed=config.seed)
             found["win_rates"][PEOPLE], found["same_length"][PEOPLE] = rates
         policies[name] = found
+    chosen = [i for i, prompt in enumerate(prompts) if _is_shown(config, prompt, i)]
     shown = [
-        {"prompt": _question(prompt), "answers": shown_answers(entries, greedy, i)}
-        for i, prompt in enumerate(prompts)
-        if i < config.show_first or any(wanted.lower() in _question(prompt).lower() for wanted in config.show)
+        {
+            "prompt": _question(prompts[i]),
+            "answers": shown_answers(entries, greedy, i, greedy_prompt=i if config.greedy == "all" else place),
+        }
+        for place, i in enumerate(chosen)
     ]
     return Result(str(config.folder / RESULTS), len(prompts), list(config.opponents), policies, shown)
 
 
 def _opponents(config: Config, name: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {other: entries[other] for other in config.opponents if other != name and other in entries}
+
+
+def _is_shown(config: Config, prompt: Prompt, number: int) -> bool:
+    return number < config.show_first or any(wanted.lower() in _question(prompt).lower() for wanted in config.show)
 
 
 def _question(prompt: Prompt) -> str:

@@ -165,7 +165,8 @@ class _Data(NamedTuple):
 def run(config: Config, *, as_done: bool = False) -> Result:
     """Trains, reports, normalises and saves; the same folder goes on or is done.
 
-    Answers withdrawn since the run was done make it other work, which is refused; with `as_done` it stands. Raises DataError where the store has nothing to learn from, ModelError where the model does not serve,
+    Answers that were withdrawn since it was done make it other work; with `as_done` it stands.
+    Raises DataError where the store has nothing to learn from, ModelError where the model does not serve,
     CheckpointError where the folder is of other work, TrainingDiverged at a number that is not finite.
     """
     here, earlier = world(), read_run(config.folder)

@@ -96,20 +96,21 @@ def test_the_figures_are_those_of_the_answers_on_disk(configure: Configure) -> N
     config = configure(against=("one", "two"))
     result = evaluate.run(config)
     one, two = rows(config, "one"), rows(config, "two")
-    # A best of 3 picks from samples 0..2, so that its source drew a fourth; "best" has no file of its own.
+    # A best of 3 picks from samples 0..2, so that its source drew a fourth, and all four count as the source's own;
+    # "best" has no file of its own.
     assert [len(row) for row in one] == [4] * 5
     assert [len(row) for row in two] == [2] * 5
     assert not (config.folder / "answers" / "best.jsonl").exists()
-    own = [[judge(r) for r in row[:2]] for row in one]
+    own = [[judge(r) for r in row] for row in one]
     other = [[judge(r) for r in row] for row in two]
     picked = [max(row[:3], key=lambda r: consonants(PROMPTS[0], r["text"], True)) for row in one]
     best = [[judge(r)] for r in picked]
     figures = result.policies
     assert figures["one"]["judges"]["judge"]["value"] == pytest.approx(mean([mean(r) for r in own]))
-    assert figures["one"]["judges"]["judge"]["parts"]["ended"] == mean([r["ended"] for row in one for r in row[:2]])
+    assert figures["one"]["judges"]["judge"]["parts"]["ended"] == mean([r["ended"] for row in one for r in row])
     assert figures["best"]["judges"]["judge"]["value"] == pytest.approx(mean([r[0] for r in best]))
     assert figures["two"]["win_rates"]["judge"]["one"]["value"] == pytest.approx(wins(other, own))
-    assert figures["two"]["win_rates"]["judge"]["one"]["pairs"] == 5 * 4
+    assert figures["two"]["win_rates"]["judge"]["one"]["pairs"] == 5 * 2 * 4
     assert figures["best"]["win_rates"]["judge"]["two"]["value"] == pytest.approx(wins(best, other))
     # Against its own policy the best meets the sample that it could not pick.
     spare = [[judge(row[3])] for row in one]
@@ -162,7 +163,7 @@ def test_kl_equals_that_of_whole_forward_passes(configure: Configure, contestant
 
 
 def test_greedy_answers_are_compared_apart(configure: Configure) -> None:
-    config = configure(greedy=True, show_first=1, show=("BREAD",))
+    config = configure(greedy="all", show_first=1, show=("BREAD",))
     result = evaluate.run(config)
     one, two = (rows(config, f"{name}.greedy") for name in ("one", "two"))
     greedy = [[[judge(r) for r in row] for row in policy] for policy in (two, one)]

@@ -94,7 +94,8 @@ class Config:
     temperature: float = 1.0  # of sampling and scoring alike (detail 9)
     rate: float = 9e-6
     value_rate: float = 9e-6
-    schedule: Literal["constant", "linear"] = "constant"  # after 10 warm-up updates (P), or to 0 (A, C)
+    schedule: Literal["constant", "linear"] = "constant"  # after the warm-up (P), or to 0 (A, C)
+    warmup: int = 10  # constant: updates from 1/10 of the rate to all of it (P)
     clip: float = 0.2
     value_clip: float = 0.2
     value_coefficient: float = 0.1
@@ -142,7 +143,7 @@ class Config:
 
     def rate_schedule(self) -> Schedule:
         """Share of the learning rate by update (detail 13)."""
-        return constant() if self.schedule == "constant" else linear_to_zero(self.updates)
+        return constant(warmup=self.warmup) if self.schedule == "constant" else linear_to_zero(self.updates)
 
 
 @dataclass(frozen=True)
