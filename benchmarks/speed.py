@@ -1,11 +1,11 @@
-"""Speed and memory beside peers: PPO, sampling, reward model and SFT, each run in turn with what it is measured against.
+"""Speed and memory beside peers: PPO, sampling, reward model and SFT, ours and the peer's in turn.
 
     python benchmarks/speed.py --trl112-python .peers-112/bin/python --trl116-python .peers-116/bin/python
 
 makes docs/results/speed.json; the first lines of each program in benchmarks/peers say how its environment is made.
-`--part ppo` (sampling, mixed, reward, reward_lora, sft) measures one part; what was measured is kept under `--work` and not measured
-again. Nothing else should run meanwhile. Each measurement is a process of its own, ours and the peer's in turn; this
-one loads no torch, because a child's peak memory starts from its parent's.
+`--part ppo` (sampling, mixed, reward, reward_lora, sft) measures one part; what was measured is kept under `--work` and
+not measured again. Nothing else should run meanwhile. Each measurement is a process of its own; this one loads no
+torch, because a child's peak memory starts from its parent's.
 """
 
 from __future__ import annotations

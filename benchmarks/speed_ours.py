@@ -94,7 +94,9 @@ def _python(code: str) -> None:
     import subprocess
     import sys
 
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    )
 
 
 def save_reward(model: str, folder: str) -> None:

@@ -23,6 +23,7 @@ from backflip.demo.picture import draw
 from backflip.demo.settings import HUMAN_QUESTIONS, Scale, loop_at, most_texts
 from backflip.demo.summary import Timed, show, write_summary
 from backflip.errors import DependencyError
+from backflip.evaluation.contest import Policy
 from backflip.feedback.store import Store
 from backflip.lm.hub import SMOLLM2, ModelSource, fetch_model, tiny_model
 
@@ -94,6 +95,7 @@ def _model(config: Config) -> ModelSource:
 def _loop(config: Config, source: ModelSource, store: Path) -> pipeline.Config:
     loop = loop_at(config.scale)
     questions = config.questions or (HUMAN_QUESTIONS if config.human else loop.sample.limit)
+    earlier = (Policy(f"ppo-{n}", f"ppo-{n}") for n in range(1, config.rounds))  # "ppo" is the last round's
     return replace(
         loop,
         model=str(source.folder),
@@ -104,6 +106,7 @@ def _loop(config: Config, source: ModelSource, store: Path) -> pipeline.Config:
         seed=config.seed,
         sample=replace(loop.sample, limit=questions),
         ask=replace(loop.ask, mistakes=config.mistakes),
+        evaluate=replace(loop.evaluate, policies=(*loop.evaluate.policies, *earlier)),
     )
 
 

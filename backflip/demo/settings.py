@@ -120,7 +120,7 @@ def _tiny(loop: pipeline.Config) -> pipeline.Config:
         loop,
         sft=replace(loop.sft, lora_layers=1, epochs=1, batch=4, max_length=256, checkpoint_every=1),
         sample=replace(loop.sample, max_tokens=12, limit=None),
-        reward=replace(loop.reward, layers=1, epochs=1, batch=4, checkpoint_every=1),
+        reward=replace(loop.reward, layers=1, lora_layers=0, epochs=1, batch=4, checkpoint_every=1),
         ppo=replace(
             loop.ppo,
             updates=3,

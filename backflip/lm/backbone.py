@@ -7,6 +7,7 @@ Every other causal model is run whole through its own forward.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -316,6 +317,7 @@ def _save(model: Any, folder: Path, weights: dict[str, Tensor], tokenizer: Any) 
             folder / "model.safetensors",
             metadata={"format": "pt"},
         )
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for the owner alone
 
 
 def seed_everything(seed: int) -> None:

@@ -3,8 +3,8 @@
     python -m venv .peers-116 && .peers-116/bin/pip install torch==2.13.0 trl==1.16.0
     .peers-116/bin/python benchmarks/peers/transformers_generate.py --model FOLDER --batch 32 --tokens 48
 
-With --mixed, row i of B is wanted to 1 + i * tokens / B tokens, as if it had met its EOS there: a batch takes as long as
-its longest row, and only wanted tokens count. The first run is not timed. Prints one JSON line.
+With --mixed, row i of B is wanted to 1 + i * tokens / B tokens, as if it had met its EOS there: a batch takes as long
+as its longest row, and only wanted tokens count. The first run is not timed. Prints one JSON line.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pipeline.Config:
         store="feedback.db",
         folder=Path("loop"),
         ppo=replace(small.ppo, updates=1, judge=()),
-        evaluate=replace(small.evaluate, limit=2, greedy=False, policies=(*small.evaluate.policies[::2],)),
+        evaluate=replace(small.evaluate, limit=2, greedy="no", policies=(*small.evaluate.policies[::2],)),
     )
 
 
