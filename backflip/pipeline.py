@@ -77,6 +77,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "rounds", seen=self.rounds, wanted="1 or more")
+        require(0 <= self.seed < 2**31, "seed", seen=self.seed, wanted="0 to below 2^31")
 
 
 @dataclass(frozen=True)

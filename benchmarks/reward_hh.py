@@ -14,13 +14,12 @@ import json
 import math
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,6 @@ class Fit:
     margins: list[float]
     train_seconds: float
     score_seconds: float
-    peak_rss_mb: float
     versions: dict[str, str]
 
     @property
@@ -87,7 +85,7 @@ class Fit:
 
 
 def main() -> None:
-    config, started = tyro.cli(Config, description=__doc__), time.perf_counter()
+    config = tyro.cli(Config, description=__doc__)
     trunk = _trunk(config)
     tokens = Tokens.load(trunk)
     pairs = _pairs(config, tokens)
@@ -98,8 +96,8 @@ def main() -> None:
         result[side] = _side(config, side, fit, trunk, tokens, train, held_out)
     longer = [_length(pair, 0) - _length(pair, 1) for pair in held_out]
     result["longer_is_better"] = {"accuracy": _accuracy(held_out, longer)}
-    total = {"total": time.perf_counter() - started}
-    result["seconds"] = {side: result[side].pop("seconds") for side in sides} | total
+    result["seconds"] = {side: result[side].pop("seconds") for side in sides}
+    result["seconds"]["total"] = sum(s["all_fits"] for s in result["seconds"].values())
     atomic_write_json(config.out, result)
     print(json.dumps(result, indent=2))
     print(f"written to {config.out}")
@@ -130,8 +128,11 @@ def _side(
             {"learning_rate": r, "loss": f.loss, "accuracy": _accuracy(chosen_on, f.margins)["value"]}
             for r, f in tried.items()
         ],
-        "seconds": {"train": final.train_seconds, "score": final.score_seconds},
-        "peak_rss_mb": round(final.peak_rss_mb),
+        "seconds": {
+            "train": final.train_seconds,
+            "score": final.score_seconds,
+            "all_fits": sum(f.train_seconds + f.score_seconds for f in (final, *tried.values())),
+        },
         "versions": final.versions,
     }
 
@@ -191,8 +192,7 @@ def _fit_ours(
         [question.prompt for question, _ in scored if question.prompt], [_texts(pair) for pair in scored]
     )
     seconds = trained - started, time.perf_counter() - trained
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Fit([better - worse for better, worse in rows], *seconds, peak, {"torch": torch.__version__})
+    return Fit([better - worse for better, worse in rows], *seconds, {"torch": torch.__version__})
 
 
 def _fit_trl(
@@ -275,7 +275,6 @@ def _accuracy(pairs: Sequence[Ranked], margins: Sequence[float]) -> dict[str, fl
 
 
 def _context(config: Config, train: list[Ranked], held_out: list[Ranked]) -> dict[str, Any]:
-    shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     settings = {k: v for k, v in asdict(config).items() if k not in ("trl_python", "work", "out")}
     return {
@@ -283,16 +282,28 @@ def _context(config: Config, train: list[Ranked], held_out: list[Ranked]) -> dic
         "train_pairs": len(train),
         "held_out_pairs": len(held_out),
         "settings": settings,
-        "command": shlex.join(["python", "benchmarks/reward_hh.py", *shown]),
+        "command": _command(config),
         "version": code_version(),
         "machine": {
             "cores": os.cpu_count(),
             "ram_gib": round(memory),
             "threads": torch.get_num_threads(),
             "architecture": platform.machine(),
+            "load_average": round(os.getloadavg()[2], 1),  # well above `threads`: the seconds are no benchmark
         },
         "seeds": [config.seed],
     }
+
+
+def _command(config: Config) -> str:
+    """The command that gives these numbers, wherever its folders lie."""
+    words = ["python", "benchmarks/reward_hh.py"]
+    words += ["--trl-python", ".peers/bin/python"] if config.trl_python else []
+    for field in fields(Config):
+        value = getattr(config, field.name)
+        if field.name not in ("trl_python", "work", "out") and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

@@ -278,7 +278,7 @@ def _show(result: dict[str, Any]) -> None:
             limit,
             "yes" if part["reached"] else "no",
         )
-    Console().print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def sampled(
         return _read(path, prompts, samples)
     policy = Causal.load(model, device=device)
     tokens = Tokens(policy.tokenizer, name=f"the tokenizer of {model!r}")
-    ids = [_prompt_ids(tokens, with_system(prompt, system)) for prompt in prompts]
+    ids = [tokens.opening(with_system(prompt, system)) for prompt in prompts]
     keys = [int(content_id("evaluate", name, prompt.id)[:15], 16) for prompt in prompts]
     with progress(samples * len(prompts), f"answers of {name}") as step:
         sampler = LocalSampler(policy, settings, on_done=lambda _: step())
@@ -102,13 +102,6 @@ def kl_to_reference(
         sums = iter([part.sum().item() for part in scores.split(list(packed.lengths))])
         kls += [[sum(written.logprobs) - next(sums) for written in answers[i]] for i in indices]
     return kls
-
-
-def _prompt_ids(tokens: Tokens, prompt: Prompt) -> tuple[int, ...]:
-    ids = tokens.prompt(prompt)
-    if not ids:
-        raise DataError(f"prompt {prompt.id[:12]} has no tokens; wanted some text to answer: drop it from the set")
-    return ids
 
 
 def _write(path: Path, prompts: Sequence[Prompt], answers: Sequence[Sequence[Written]]) -> None:

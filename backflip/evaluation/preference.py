@@ -9,7 +9,7 @@ import torch
 
 from backflip.errors import DataError
 from backflip.evaluation.calibration import Calibration, calibration
-from backflip.evaluation.intervals import bootstrap_ratio
+from backflip.feedback.intervals import bootstrap_ratio
 from backflip.feedback.quality import ceiling
 from backflip.maths.preference import preference_probability
 from backflip.records import Answer, Labeller

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from backflip.errors import DataError
-from backflip.evaluation.intervals import Interval, bootstrap_ratio
+from backflip.feedback.intervals import Interval, bootstrap_ratio
 
 __all__ = ["NEAR", "Tally", "WinRate", "mean_score", "near_in_length", "tally", "win_rate"]
 

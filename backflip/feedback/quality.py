@@ -11,11 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Final, Literal, NamedTuple, TypeVar
-
-import numpy as np
+from typing import Literal, NamedTuple, TypeVar
 
 from backflip.errors import DataError
+from backflip.feedback.intervals import bootstrap_ratio
 from backflip.records import Answer
 
 __all__ = [
@@ -32,8 +31,6 @@ __all__ = [
 
 K = TypeVar("K", bound=Hashable)
 Ties = Literal["count", "drop"]
-
-_RESAMPLES: Final = 2000
 
 
 class Agreement(NamedTuple):
@@ -215,13 +212,9 @@ def _rates(
 
 
 def _rate(tallies: list[_Tally], seed: int) -> Agreement:
-    """The pooled rate, with a percentile bootstrap over questions."""
-    counted = np.array([t for t in tallies if t.total], dtype=np.int64).reshape(-1, 2)  # (questions, [agreed, total])
-    n = len(counted)
-    if not n:
+    """The pooled rate, with a bootstrap interval over questions."""
+    counted = [t for t in tallies if t.total]
+    if not counted:
         raise DataError("no question has comparisons by two labellers; ask with overlap 2 or more")
-    agreed, total = counted.sum(axis=0)
-    draw = np.random.default_rng(seed)
-    sums = np.array([counted[draw.integers(n, size=n)].sum(axis=0) for _ in range(_RESAMPLES)])
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
-    return Agreement(float(agreed / total), float(low), float(high), int(total), n)
+    interval = bootstrap_ratio([t.agreed for t in counted], [t.total for t in counted], seed=seed)
+    return Agreement(*interval, comparisons=sum(t.total for t in counted), questions=len(counted))

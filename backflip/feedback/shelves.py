@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,6 +141,16 @@ class Shelves:
         query = only(sa.select(prompts), (prompts.c.name, name), (prompts.c.split, split))
         for row in self._pages(query, prompts.c.number):
             yield decode_prompt(row.payload)
+
+    def some_prompts(self, *, name: str, split: str, limit: int | None = None) -> list[Prompt]:
+        """The (first `limit`) prompts of a split; DataError where it has none, for nothing can be done without."""
+        found = list(islice(self.prompts(name=name, split=split), limit))
+        if not found:
+            raise DataError(
+                f"prompt set {name!r} in {self._database.place} has no prompts in split {split!r}; "
+                "add some (`backflip data prompts`), or name another set or split"
+            )
+        return found
 
     def _now(self, now: float | None) -> float:
         return self._clock() if now is None else now

@@ -223,6 +223,8 @@ def load_causal(folder: str | Path, *, device: str = "cpu") -> tuple[Backbone, n
         if getattr(model.config, unsupported, None):
             raise ModelError(f"{folder}: {unsupported} in config.json is not supported; use a model without it")
     head = model.get_output_embeddings()
+    if head.bias is not None:  # logits are states @ weight.T everywhere: a bias would be left out in silence
+        raise ModelError(f"{folder}: its vocabulary head has a bias, which is not supported; use a model without one")
     backbone = Backbone(model.base_model).to(device)
     backbone.eval()
     return backbone, head.to(device)

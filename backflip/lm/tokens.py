@@ -57,6 +57,15 @@ class Tokens:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.text(text)
 
+    def opening(self, prompt: Prompt) -> tuple[int, ...]:
+        """`prompt`, for a model that is to go on from its last token. DataError where it has none."""
+        ids = self.prompt(prompt)
+        if not ids:
+            raise DataError(
+                f"prompt {prompt.id[:12]} has no tokens; wanted some text to go on from: drop it from the set"
+            )
+        return ids
+
     def text(self, text: str) -> tuple[int, ...]:
         """Plain text, no special tokens added; the template writes its own."""
         ids = self.tokenizer(text, add_special_tokens=False).input_ids

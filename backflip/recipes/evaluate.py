@@ -21,7 +21,7 @@ from rich.console import Group
 from tyro.constructors import PrimitiveConstructorSpec
 
 from backflip.config import NOT_FINGERPRINTED, require
-from backflip.errors import CheckpointError, DataError, LabellingPaused
+from backflip.errors import CheckpointError, LabellingPaused
 from backflip.evaluation.answers import kl_to_reference, sampled, with_system
 from backflip.evaluation.contest import RM, Drawn, Entry, Policy, Source, figures, people_rates, shown_answers
 from backflip.evaluation.people import PURPOSE, blind_question
@@ -197,7 +197,7 @@ def run(config: Config, *, judges: Mapping[str, Rewards] | None = None) -> Resul
     model does not serve, LabellingPaused where people have not answered all.
     """
     with Store.open(config.store) as store:
-        prompts = _prompts(config, store)
+        prompts = store.some_prompts(name=config.prompts, split=config.split, limit=config.limit)
         with open_run(
             config.folder, recipe="evaluate", config=config, seed=config.seed, parents=_parents(config, prompts)
         ) as run:
@@ -223,16 +223,6 @@ def _read(path: Path) -> Result:
         raise CheckpointError(
             f"{path} cannot be read ({error}), though its run is done; delete the folder and evaluate again"
         ) from error
-
-
-def _prompts(config: Config, store: Store) -> list[Prompt]:
-    found = list(store.prompts(name=config.prompts, split=config.split))[: config.limit]
-    if not found:
-        raise DataError(
-            f"prompt set {config.prompts!r} in {config.store} has no prompts in split {config.split!r}; "
-            "add some (`backflip data prompts`), or name another set or split"
-        )
-    return found
 
 
 def _parents(config: Config, prompts: Sequence[Prompt]) -> list[Parent]:

@@ -115,6 +115,7 @@ class Config:
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
         for name in ("layers", "lora_rank", "lora_layers", "max_length"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
+        require(0 <= self.seed < 2**32, "seed", seen=self.seed, wanted="0 to below 2^32")
         for name in ("learning_rate", "clip_norm", "lora_alpha"):
             require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="a number above 0")
         for name in ("lapse", "validation_share"):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from backflip.config import NOT_FINGERPRINTED, require
-from backflip.errors import DataError
 from backflip.feedback.codec import encode_prompt
 from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
@@ -126,7 +125,7 @@ def run(config: Config, *, sampler: Sampler | None = None) -> Result:
     here = world()
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(config.store))
-        prompts = _prompts(config, store)
+        prompts = store.some_prompts(name=config.prompts, split=config.split, limit=config.limit)
         digest = {"sha256": content_id([p.id for p in prompts]), "prompts": len(prompts)}
         named = f"{config.store}#{config.prompts}/{config.split}"
         parents = [Parent("model", config.model), Parent("data", named, digest)]
@@ -138,16 +137,6 @@ def run(config: Config, *, sampler: Sampler | None = None) -> Result:
                 ledger.finish(asdict(_finish(config, store, prompts)))
         result = all_gather_objects(dict(ledger.result) if ledger else {}, here)[0]
     return Result(**result)
-
-
-def _prompts(config: Config, store: Store) -> list[Prompt]:
-    found = list(store.prompts(name=config.prompts, split=config.split))[: config.limit]
-    if not found:
-        raise DataError(
-            f"prompt set {config.prompts!r} in {config.store} has no prompts in split {config.split!r}; "
-            "add some (`backflip data prompts`), or name another set or split"
-        )
-    return found
 
 
 def _sample(
@@ -164,7 +153,7 @@ def _sample(
         for start in range(done, len(prompts), config.chunk):
             chunk, began = prompts[start : start + config.chunk], time.perf_counter()
             mine = shard(chunk, here)
-            ids = [_tokenised(tokens, prompt) for prompt in mine]
+            ids = [tokens.opening(prompt) for prompt in mine]
             groups = engine.sample(ids, samples=config.samples, keys=[stream_key(p) for p in mine])
             rows = [_row(tokens, p, c) for p, group in zip(mine, groups, strict=True) for c in group]
             everywhere = [row for part in all_gather_objects(rows, here) for row in part]
@@ -177,13 +166,6 @@ def _sample(
 def _engine(config: Config, here: World) -> Sampler:
     settings = SamplerConfig(config.max_tokens, config.temperature, config.rows, config.seed)
     return LocalSampler(Causal.load(config.model, device=str(here.device)), settings)
-
-
-def _tokenised(tokens: Tokens, prompt: Prompt) -> tuple[int, ...]:
-    ids = tokens.prompt(prompt)
-    if not ids:
-        raise DataError(f"prompt {prompt.id[:12]} has no tokens; wanted some text to continue: drop it from the set")
-    return ids
 
 
 def _row(tokens: Tokens, prompt: Prompt, completion: Completion) -> dict[str, Any]:

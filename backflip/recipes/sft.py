@@ -118,6 +118,7 @@ class Config:
             "weight_decay",
         ):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
+        require(0 <= self.seed < 2**32, "seed", seen=self.seed, wanted="0 to below 2^32")
         for name in ("learning_rate", "clip_norm", "lora_alpha"):
             require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="a number above 0")
         for name in ("validation_share", "dropout", "pretraining_share"):
@@ -453,7 +454,7 @@ def _reward(config: Config, kept: Kept, prompts: Sequence[Prompt]) -> float:
     tokens = Tokens(model.tokenizer, name=f"the tokenizer of {kept.folder!r}")
     settings = SamplerConfig(max_tokens=config.pick_tokens, temperature=config.pick_temperature, seed=config.seed)
     keys = [int(p.id[:15], 16) for p in prompts]
-    groups = LocalSampler(model, settings).sample([tokens.prompt(p) for p in prompts], samples=1, keys=keys)
+    groups = LocalSampler(model, settings).sample([tokens.opening(p) for p in prompts], samples=1, keys=keys)
     texts, ended = ([[tokens.decode(c.tokens) for c in g] for g in groups], [[c.ended for c in g] for g in groups])
     scores = load_reward(config.reward_model).scores(prompts, texts, ended=ended)
     return sum(row[0] for row in scores) / len(scores)

@@ -4,14 +4,13 @@
     .peers/bin/python benchmarks/peers/trl_reward_hh.py --model FOLDER --train TRAIN.jsonl --score SCORE.jsonl
 
 Lines are {"chosen_ids": [...], "rejected_ids": [...]}. Prints one JSON line: the margin (chosen less rejected) of each
-pair to score, the seconds of training and of scoring, peak memory, and versions.
+pair to score, the seconds of training and of scoring, and versions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -115,7 +114,6 @@ def main() -> None:
         "margins": margins,
         "train_seconds": trained - start,
         "score_seconds": time.perf_counter() - trained,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "versions": {m.__name__: m.__version__ for m in (trl, peft, transformers, torch)},
     }
     print(json.dumps(result))

@@ -181,3 +181,13 @@ def test_unsupported_logits_are_refused(tiny_folder: Path, tmp_path: Path) -> No
     (tmp_path / "config.json").write_text(json.dumps(config | {"final_logit_softcapping": 30.0}))
     with pytest.raises(ModelError, match="final_logit_softcapping"):
         load_causal(tmp_path)
+
+
+def test_a_biased_vocabulary_head_is_refused(tmp_path: Path) -> None:
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("phi", vocab_size=16, **shape, **ids)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(ModelError, match="head has a bias"):
+        load_causal(tmp_path)

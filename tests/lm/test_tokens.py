@@ -34,6 +34,12 @@ def test_plain_text_needs_no_template(tokens: Tokens) -> None:
     assert tokens.prompt(Prompt(text="The moon")) == tokens.text("The moon")
 
 
+def test_an_opening_has_a_token(tokens: Tokens) -> None:
+    assert tokens.opening(Prompt(text="The moon")) == tokens.text("The moon")
+    with pytest.raises(DataError, match="no tokens"):
+        tokens.opening(Prompt(text=""))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="<|>\x00"), max_size=40))
 def test_decode_gives_the_answer_back(tokens: Tokens, text: str) -> None:

@@ -366,7 +366,8 @@ def test_weights_that_are_not_numbers_end_the_run(tmp_path: Path, tiny: Path, st
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch": 0}, {"learning_rate": 0.0}, {"lapse": 1.0}, {"pick": "best", "validation_share": 0.0}]
+    "wrong",
+    [{"batch": 0}, {"learning_rate": 0.0}, {"lapse": 1.0}, {"pick": "best", "validation_share": 0.0}, {"seed": -1}],
 )
 def test_nonsense_is_refused_with_the_fields_name(tmp_path: Path, tiny: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

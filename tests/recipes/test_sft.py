@@ -327,6 +327,8 @@ def test_a_loss_that_is_not_finite(configure: Callable[..., sft.Config], sft_mod
         {"reward_model": None, "pick_by": "reward"},
         {"batch": 1, "pretraining": (Path("some.txt"),)},
         {"pretraining_length": 1},
+        {"seed": -1},
+        {"seed": 2**32},
     ],
 )
 def test_nonsense_is_refused_by_name(configure: Callable[..., sft.Config], change: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backflip.errors import DataError
-from backflip.evaluation.intervals import bootstrap_ratio
+from backflip.feedback.intervals import bootstrap_ratio
 from backflip.feedback.quality import wilson
 
 

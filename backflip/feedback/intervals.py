@@ -1,5 +1,6 @@
-"""Confidence intervals of rates whose units (prompts) hold several trials that are not independent of one another.
+"""Confidence intervals of rates whose units (prompts, questions) hold several trials that are not independent.
 
+It lies here, and not among the torch functions of maths, so that agreement is reckoned where torch is not installed.
 For independent trials there is Wilson's interval, `backflip.feedback.quality.wilson`.
 """
 
