@@ -6,7 +6,6 @@ A command's module is imported when the command is given, so that `backflip --he
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import tyro
 from rich.console import Console
 
 from backflip import __version__, config
-from backflip.errors import BackflipError, ConfigError
+from backflip.errors import ConfigError
+from backflip.recipes.command import exit_code
 
 __all__ = ["COMMANDS", "DATA", "RECIPES", "main"]
-
-INTERRUPTED, UNREAD = 130, 141  # 128 + SIGINT and SIGPIPE, as shells have it
 
 
 class Command(NamedTuple):
@@ -53,20 +51,7 @@ class _ShowRun:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 2 for a bad configuration, 3 for a pause, 130 for Ctrl-C, else 1."""
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        _dispatch(words, COMMANDS, "backflip")
-    except BackflipError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader went away (`| head`): nothing to tell, and nobody to tell it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREAD
-    except SystemExit as end:  # tyro's: after --help or a wrong option, which it has explained
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    return exit_code(lambda: _dispatch(words, COMMANDS, "backflip"))
 
 
 def _dispatch(words: Sequence[str], commands: Mapping[str, Command], name: str) -> None:
@@ -186,6 +171,9 @@ DATA: Final[Mapping[str, Command]] = MappingProxyType(
         ),
         "prompts": Command(
             "prompts from a file into a store, split by user", _data_command("prompts", "PromptFile", "import_prompts")
+        ),
+        "withdraw": Command(
+            "answers of a store count no more", _data_command("withdraw", "Withdrawal", "withdraw_answers")
         ),
     }
 )

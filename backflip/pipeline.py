@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
@@ -27,6 +29,20 @@ _OF_A_ROUND: tuple[StageName, ...] = ("sample", "ask", "reward", "ppo")
 
 _SET_BY_THE_LOOP = "-"
 _NOWHERE = Path(_SET_BY_THE_LOOP)
+_RIVALS = ("base", "sft")  # whom every contestant is compared with
+
+# What the loop sets in its stages: given to it otherwise, it is refused and not passed over.
+_COMMON = ("folder", "store", "seed")
+_SET: Mapping[StageName, tuple[str, ...]] = MappingProxyType(
+    {
+        "sft": (*_COMMON, "project", "model", "prompts"),
+        "sample": (*_COMMON, "project", "model", "prompts"),
+        "ask": (*_COMMON, "project", "labellers"),
+        "reward": (*_COMMON, "project", "model", "up_to"),
+        "ppo": (*_COMMON, "policy", "prompts", "value.start"),
+        "evaluate": (*_COMMON, "project", "prompts", "against", "kl_to", "reward"),
+    }
+)
 
 
 def _contestants() -> tuple[evaluate.Policy, ...]:
@@ -35,9 +51,10 @@ def _contestants() -> tuple[evaluate.Policy, ...]:
 
 @dataclass(frozen=True)
 class Config:
-    """The loop and its stages. Folders, stores and models of the stages are set by the loop.
+    """The loop and its stages. The loop sets the stages' folders, stores, models and seeds, and refuses others.
 
-    In `evaluate.policies` a model is a role: base, sft, ppo (the last round's) or ppo-1, ppo-2, ...
+    In `evaluate.policies` a model is a role: base, sft, ppo (the last round's) or ppo-1, ppo-2, ... In `ppo.reward`
+    "-" is this round's reward model: `--ppo.reward - 1.0 python:mine:brief 0.2` adds another reward to it.
     """
 
     model: str
@@ -55,7 +72,7 @@ class Config:
     labellers: Literal["simulated", "keyboard", "people"] = "people"
     """Who answers."""
     seed: int = 0
-    """Of every stage; rounds differ by theirs."""
+    """Of every stage; rounds differ by theirs, but for the reward model's."""
     sft: sft.Config = field(
         default_factory=lambda: sft.Config(folder=_NOWHERE, store=_SET_BY_THE_LOOP, model=_SET_BY_THE_LOOP)
     )
@@ -69,7 +86,9 @@ class Config:
         default_factory=lambda: reward.Config(folder=_NOWHERE, store=_SET_BY_THE_LOOP, model=_SET_BY_THE_LOOP)
     )
     ppo: ppo.Config = field(
-        default_factory=lambda: ppo.Config(policy=_NOWHERE, reward=((_SET_BY_THE_LOOP, 1.0),), store=_SET_BY_THE_LOOP)
+        default_factory=lambda: ppo.Config(
+            folder=_NOWHERE, policy=_NOWHERE, reward=((_SET_BY_THE_LOOP, 1.0),), store=_SET_BY_THE_LOOP
+        )
     )
     evaluate: evaluate.Config = field(
         default_factory=lambda: evaluate.Config(folder=_NOWHERE, store=_SET_BY_THE_LOOP, policies=_contestants())
@@ -78,6 +97,24 @@ class Config:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "rounds", seen=self.rounds, wanted="1 or more")
         require(0 <= self.seed < 2**31, "seed", seen=self.seed, wanted="0 to below 2^31")
+        for stage, names in _SET.items():
+            given, placeholder = getattr(self, stage), _placeholder(stage)
+            for name in names:
+                seen, free = attrgetter(name)(given), attrgetter(name)(placeholder)
+                require(seen == free, f"{stage}.{name}", seen=seen, wanted=f"{free!r}, for the loop sets it")
+        replace(self.ask, labellers=self.labellers)  # who asks for a judge where there is none
+        rewards = [spec for spec, _ in self.ppo.reward]
+        wanted = f"{_SET_BY_THE_LOOP!r} once: this round's reward model"
+        require(rewards.count(_SET_BY_THE_LOOP) == 1, "ppo.reward", seen=rewards, wanted=wanted)
+        self._check_contestants()
+
+    def _check_contestants(self) -> None:
+        roles = ("base", "sft", "ppo", *(f"ppo-{number}" for number in range(1, self.rounds + 1)))
+        for policy in self.evaluate.policies:
+            require(policy.model in roles, "evaluate.policies", seen=policy.model, wanted=f"a role: {', '.join(roles)}")
+        names = [policy.name for policy in self.evaluate.policies]
+        compared = set(_RIVALS) <= set(names)
+        require(compared, "evaluate.policies", seen=names, wanted=f"{' and '.join(_RIVALS)} among the names")
 
 
 @dataclass(frozen=True)
@@ -163,6 +200,7 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
     """
     announce = announce or _say
     seed, place, earlier = config.seed + 1000 * (number - 1), _place(config), number < config.rounds
+    # The reward model keeps the loop's seed: prompts that are held out stay held out, round after round.
     samples = sample.run(
         replace(
             config.sample,
@@ -183,7 +221,7 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
             folder=_begin(config, announce, "reward", number),
             model=start,
             up_to=asked.snapshot["up_to"],
-            seed=seed,
+            seed=config.seed,
             **place,
         ),
         as_done=earlier,
@@ -193,8 +231,10 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
             config.ppo,
             folder=_begin(config, announce, "ppo", number),
             policy=Path(policy),
-            reward=((learned.model, 1.0),),
-            value=Path(learned.model),
+            reward=tuple(
+                (learned.model if spec == _SET_BY_THE_LOOP else spec, weight) for spec, weight in config.ppo.reward
+            ),
+            value=replace(config.ppo.value, start=Path(learned.model)),
             store=config.store,
             prompts=config.prompts,
             seed=seed,
@@ -208,6 +248,13 @@ def _begin(config: Config, announce: Announce, name: StageName, number: int = 0)
     stage = next(s for s in stages(config) if (s.name, s.round) == (name, number))
     announce(stage)
     return stage.folder
+
+
+def _placeholder(stage: StageName) -> Any:
+    """A stage's configuration as it is where nobody says anything."""
+    factory = Config.__dataclass_fields__[stage].default_factory
+    assert callable(factory)
+    return factory()
 
 
 def _say(stage: Stage) -> None:
@@ -224,15 +271,13 @@ def _evaluate(config: Config, fine_tuned: sft.Result, rounds: list[Round], annou
     """The contestants on the test prompts, blind."""
     roles = {"base": config.model, "sft": fine_tuned.model, "ppo": rounds[-1].ppo.model}
     roles |= {f"ppo-{n}": r.ppo.model for n, r in enumerate(rounds, start=1)}
-    for policy in config.evaluate.policies:
-        require(policy.model in roles, "evaluate.policies", seen=policy.model, wanted=f"a role: {', '.join(roles)}")
     return evaluate.run(
         replace(
             config.evaluate,
             folder=_begin(config, announce, "evaluate"),
             policies=tuple(replace(policy, model=roles[policy.model]) for policy in config.evaluate.policies),
             prompts=config.prompts,
-            against=("base", "sft"),
+            against=_RIVALS,
             kl_to="sft",
             reward=rounds[-1].reward.model,
             seed=config.seed,

@@ -48,7 +48,7 @@ def main() -> None:
 def ppo(model: str, folder: Path) -> Found:
     """One update: policy, reference, reward model and value net, all of them whole, all weights trained."""
     from backflip.lm.rewards import weighted
-    from backflip.recipes.ppo import Config, Trainer
+    from backflip.recipes.ppo import Config, Trainer, Value
     from backflip.recipes.ppo.algorithm import learn, rollout
     from backflip.recipes.ppo.frozen import Frozen
     from backflip.runs.ranks import world
@@ -59,7 +59,7 @@ def ppo(model: str, folder: Path) -> Found:
     config = Config(
         policy=Path(model),
         reward=((reward, 1.0),),
-        value=Path(reward),
+        value=Value(start=Path(reward)),
         store="",
         folder=folder,
         batch=8,
@@ -172,11 +172,15 @@ def _reward(model: str, folder: Path, *, rank: int) -> Found:
         micro_tokens=512,
         validation_share=0.0,
     )
-    busy = time.process_time()
-    recipe.run(settings)
-    busy = time.process_time() - busy
+    busy = _cpu_seconds(lambda: recipe.run(settings))
     times = [line["time/train"] for line in read_metrics(folder / "run")]
     return {"rankings_per_s": len(times) / sum(times), "first_s": times[0], "last_s": times[-1], "cpu_s": busy}
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def _ranking(store: Store, draw: random.Random) -> None:
@@ -209,9 +213,7 @@ def sft(model: str, folder: Path) -> Found:
         validation_share=0.0,
         keep=1,
     )
-    busy = time.process_time()
-    recipe.run(settings)
-    busy = time.process_time() - busy
+    busy = _cpu_seconds(lambda: recipe.run(settings))
     lines = list(read_metrics(folder / "run"))
     tokens, seconds = sum(line["sft/tokens"] for line in lines), sum(line["time/train"] for line in lines)
     return {"tokens": tokens, "seconds": seconds, "tokens_per_s": tokens / seconds, "cpu_s": busy}

@@ -213,14 +213,13 @@ _SETTINGS: Final = (
     ("ppo.updates", "500", "with the batch: all the episodes that there are"),
     ("ppo.batch", "512", "sampling is what costs"),
     ("ppo.samples", "1", "a prompt is computed once for all its answers"),
-    ("ppo.minibatch", "64", "as many steps as the batch bears"),
-    ("ppo.inner_epochs", "1", "every episode that was paid for is used twice"),
-    ("ppo.rate", "9e-6", "LoRA, and a hundredth of the steps"),
-    ("ppo.no_eos_score", "", "the score of an answer that was cut off (A: -1); steep, so that ending is learnt first"),
-    ("ppo.value_warmup", "", "updates in which the value net learns alone: it starts as the reward model"),
+    ("ppo.minibatch", "64", "the answers to one prompt: six small steps an update, or nothing moves in so few"),
+    ("ppo.rates.policy", "9e-6", "LoRA, and a hundredth of the steps"),
+    ("ppo.scores.no_eos", "", "the score of an answer that was cut off (A: -1); steep, so that ending is learnt first"),
+    ("ppo.value.warmup", "", "updates in which the value net learns alone: it starts as the reward model"),
     ("ppo.ema", "0.992", "0: the last weights. In so few steps an average has hardly left the start"),
     ("ppo.kl.beta", "0.02", "nats to reward"),
-    ("ppo.judge_every", "", "updates: the held-out judge chooses the policy on validation prompts"),
+    ("ppo.judge.every", "", "updates: a held-out judge chooses the policy on validation prompts, SFT's included"),
 )
 
 

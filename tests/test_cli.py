@@ -332,6 +332,25 @@ def test_demonstrations_come_in(told: Told, tmp_path: Path, db: Path) -> None:
     assert "1 were there already" in told("data", "demonstrations", file, "--store", db)[1]
 
 
+def test_answers_are_withdrawn_by_number_or_labeller(told: Told, db: Path) -> None:
+    fill(db)
+    words = ("data", "withdraw", "--store", db, "--reason", "asked to")
+    assert told(*words, "--number", "2") == (
+        0,
+        f"1 answers of {db} count no more; their questions are open again, for other labellers",
+    )
+    with Store.open(db) as store:
+        assert [n.sequence for n in store.answers()] == [1, 3, 4]
+        assert [(w.sequence, w.reason) for w in store.withdrawals()] == [(2, "asked to")]
+    assert told(*words, "--labeller", ANN.id)[1].startswith("3 answers")
+    with Store.open(db) as store:
+        assert not list(store.answers())
+    assert told(*words, "--number", "9") == (1, "the store has no answer 9 to withdraw")
+    assert told(*words)[0] == told(*words, "--number", "1", "--labeller", ANN.id)[0] == 2
+    assert told(*words[:4], "--reason", " ", "--number", "1")[0] == 2
+    assert "there is no store" in told("data", "withdraw", "--store", f"{db}.no", "--reason", "x", "--number", "1")[1]
+
+
 def test_there_must_be_something_to_export(told: Told, tmp_path: Path, db: Path) -> None:
     assert "there is no store" in told("data", "export", tmp_path / "x.jsonl", "--store", db)[1]
     assert not db.exists()

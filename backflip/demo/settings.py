@@ -16,7 +16,7 @@ Scale = Literal["demo", "tiny"]
 HUMAN_QUESTIONS = 48  # rankings of four; fewer taught the reward model little, and more are an afternoon
 
 JUDGE = "python:backflip.demo.task:judge"
-_HERE = Path("-")  # folders, stores and models are set by the loop
+_HERE = Path("-")  # folders, stores, models and labellers are set by the loop, and stand here as it wants them
 
 
 def most_texts(scale: Scale) -> int | None:
@@ -55,8 +55,8 @@ def _demo() -> pipeline.Config:
             keep=1,
             checkpoint_every=10,
         ),
-        sample=sample.Config(folder=_HERE, store="-", model="-", samples=4, max_tokens=max_tokens, limit=192),
-        ask=ask.Config(folder=_HERE, store="-", judge=JUDGE),
+        sample=sample.Config(folder=_HERE, store="-", model="-", samples=4, max_tokens=max_tokens, limit=160),
+        ask=ask.Config(folder=_HERE, store="-", labellers="people", judge=JUDGE),
         reward=reward.Config(
             folder=_HERE,
             store="-",
@@ -71,25 +71,21 @@ def _demo() -> pipeline.Config:
             checkpoint_every=10,
         ),
         ppo=ppo.Config(
+            folder=_HERE,
             policy=_HERE,
             reward=(("-", 1.0),),
             store="-",
-            judge=((JUDGE, 1.0),),
-            judge_every=8,
+            judge=ppo.Judge(spec=((JUDGE, 1.0),), every=8),
             updates=16,
             batch=24,
             samples=4,
-            minibatch=8,
-            inner_epochs=2,
+            minibatch=4,
             max_tokens=max_tokens,
-            rate=1e-3,
-            value_rate=1e-3,
-            warmup=2,
-            value_clip=10.0,
             lam=1.0,
-            no_eos_score=-4.0,
-            value_warmup=1,
             ema=0.0,
+            rates=ppo.Rates(policy=1e-3, value=1e-3, warmup=2),
+            value=ppo.Value(clip=10.0, warmup=1),
+            scores=ppo.Scores(no_eos=-4.0),
             kl=ppo.KL(beta=0.05),
             adapter=ppo.Adapter(rank=16, layers=15, value_rank=16, value_layers=4),
             checkpoint_every=2,
@@ -128,7 +124,7 @@ def _tiny(loop: pipeline.Config) -> pipeline.Config:
             samples=2,
             minibatch=4,
             max_tokens=12,
-            judge_every=1,
+            judge=replace(loop.ppo.judge, every=1),
             adapter=ppo.Adapter(rank=4, layers=1, value_rank=4),
             checkpoint_every=1,
         ),

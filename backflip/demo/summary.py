@@ -35,8 +35,8 @@ _HUMAN = (
 _CAPTION = (
     "The base model was already instruction-tuned. A model of 135 million parameters gets facts wrong: do not trust "
     "what it says of the world. Figures are of answers sampled at temperature 1, with 95 % intervals over prompts; the "
-    "answers above are greedy (the best of n is sampled). Checkpoints were chosen on validation prompts; these test "
-    "prompts were scored once."
+    "answers above are greedy (the best of n is sampled). PPO's checkpoint was chosen on validation prompts, by this "
+    "same judge; these test prompts were scored once."
 )
 
 

@@ -14,7 +14,7 @@ from backflip.errors import CheckpointError, DataError
 from backflip.lm.data import MicroBatches
 from backflip.lm.heads import Causal
 from backflip.lm.packing import Tree
-from backflip.lm.sampler import LocalSampler, SamplerConfig
+from backflip.lm.sampler import LocalSampler, SamplerConfig, stream_key
 from backflip.lm.specs import PYTHON, imported
 from backflip.lm.tokens import Tokens
 from backflip.records import Message, Prompt, content_id
@@ -72,7 +72,7 @@ def sampled(
     policy = Causal.load(model, device=device)
     tokens = Tokens(policy.tokenizer, name=f"the tokenizer of {model!r}")
     ids = [tokens.opening(with_system(prompt, system)) for prompt in prompts]
-    keys = [int(content_id("evaluate", name, prompt.id)[:15], 16) for prompt in prompts]
+    keys = [stream_key(content_id("evaluate", name, prompt.id)) for prompt in prompts]
     with progress(samples * len(prompts), f"answers of {name}") as step:
         sampler = LocalSampler(policy, settings, on_done=lambda _: step())
         groups = sampler.sample(ids, samples=samples, keys=keys)

@@ -56,6 +56,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.config: Any = trunk.config
+        self.window = _window(trunk.config)
         accelerate(trunk)
 
     @property
@@ -126,7 +127,15 @@ class Backbone(nn.Module):
         first: int = 0,
         last: int | None = None,
     ) -> Tensor:
-        """Layers `first` to `last` (all by default), the final norm included only where the last layer is."""
+        """Layers `first` to `last` (all by default), the final norm included only where the last layer is.
+
+        Raises ModelError where a text is longer than a sliding window, which these masks do not have.
+        """
+        if self.window and (length := int(positions.max()) + 1) > self.window:
+            raise ModelError(
+                f"a text of {length} tokens is longer than the sliding window of this model ({self.window}), which is "
+                "not supported; give shorter prompts and answers, or use a model without sliding_window"
+            )
         if self.is_ladder:
             return self._climb(tokens, positions, mask, cache, lower, first, last)
         if first or last is not None:
@@ -169,6 +178,14 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def _window(config: Any) -> int:
+    """Tokens that a layer with a sliding window sees; 0 where none has one. Up to there it is ordinary attention."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and "sliding_attention" not in kinds:
+        return 0
+    return int(getattr(config, "sliding_window", None) or 0)
 
 
 class _Dropout:
@@ -219,8 +236,8 @@ def load_causal(folder: str | Path, *, device: str = "cpu") -> tuple[Backbone, n
     """The trunk and the vocabulary head of a causal model, in float32. Raises ModelError if there is none."""
     with _explained(folder, "causal language model"):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    for unsupported in ("final_logit_softcapping", "logit_scale"):
-        if getattr(model.config, unsupported, None):
+    for unsupported in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(model.config, unsupported, None) not in (None, 1.0):
             raise ModelError(f"{folder}: {unsupported} in config.json is not supported; use a model without it")
     head = model.get_output_embeddings()
     if head.bias is not None:  # logits are states @ weight.T everywhere: a bias would be left out in silence

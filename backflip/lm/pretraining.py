@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from backflip.errors import DataError
 from backflip.lm.data import epoch_order
 from backflip.lm.packing import Tree
 from backflip.lm.tokens import Tokens
+from backflip.runs.files import sha256_of
+from backflip.runs.lineage import Parent
 
-__all__ = ["Documents"]
+__all__ = ["Documents", "text_parents"]
 
 
 class Documents:
@@ -40,8 +43,23 @@ class Documents:
         return taken
 
 
+def text_parents(paths: Sequence[Path]) -> list[Parent]:
+    """The files as a run's parents, by what they hold. Raises DataError where one cannot be read."""
+    parents = []
+    for path in paths:
+        with _readable(path):
+            parents.append(Parent("data", str(path), {"sha256": sha256_of(path)}))
+    return parents
+
+
 def _read(path: Path) -> str:
-    try:
+    with _readable(path):
         return path.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"pretraining text {path} cannot be read ({error}); wanted a UTF-8 text file") from error

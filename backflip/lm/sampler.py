@@ -23,8 +23,9 @@ from backflip.lm.cache import Prefix, SlotCache, compute_prefixes
 from backflip.lm.heads import Causal
 from backflip.lm.linear import matmul_t
 from backflip.lm.lora import merged
+from backflip.maths.policy import entropy_
 
-__all__ = ["Completion", "LocalSampler", "Sampler", "SamplerConfig"]
+__all__ = ["Completion", "LocalSampler", "Sampler", "SamplerConfig", "stream_key"]
 
 
 class Completion(NamedTuple):
@@ -61,6 +62,11 @@ class Sampler(Protocol):
     ) -> list[list[Completion]]:
         """`samples` completions of each prompt (token ids); `keys` name the random streams (default 0, 1, ..)."""
         ...
+
+
+def stream_key(content: str) -> int:
+    """The name of the random stream that belongs to a content id (hex): its first 60 bits."""
+    return int(content[:15], 16)
 
 
 @dataclass
@@ -167,8 +173,8 @@ class LocalSampler:
         else:
             chosen = logits.argmax(-1, keepdim=True)
         normal = logits.log_softmax(-1)
-        entropies = -(normal.exp() * normal).sum(-1)
         logprobs = normal.gather(-1, chosen).squeeze(-1)
+        entropies = entropy_(logprobs=normal, probabilities=normal.exp())
         drawn = zip(rows, chosen.squeeze(-1).tolist(), logprobs.tolist(), entropies.tolist(), strict=True)
         for row, token, logprob, entropy in drawn:
             row.tokens.append(token)

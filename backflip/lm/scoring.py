@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from backflip.lm.linear import matmul_t
+from backflip.maths.policy import entropy_
 
 __all__ = ["BLOCK", "Scores", "token_scores"]
 
@@ -39,7 +40,7 @@ class _TokenScores(torch.autograd.Function):
             logits -= logits.logsumexp(-1, keepdim=True)
             logprobs[block] = logits.gather(-1, targets[block, None]).squeeze(-1)
             probabilities = logits.exp()
-            entropy[block] = -(logits.mul_(probabilities)).sum(-1)
+            entropy[block] = entropy_(logprobs=logits, probabilities=probabilities)
             if slopes is not None:
                 slopes[block] = (weight[targets[block]] - matmul_t(probabilities, weight.t())) / temperature
         ctx.save_for_backward(slopes, states if weight.requires_grad else None, weight, targets)

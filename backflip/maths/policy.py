@@ -8,7 +8,15 @@ from torch import Tensor
 from backflip.maths.moments import masked_sum, masked_var
 from backflip.maths.shapes import require_same_shape
 
-__all__ = ["PolicyLoss", "ValueLoss", "entropy_from_logits", "explained_variance", "policy_loss", "value_loss"]
+__all__ = [
+    "PolicyLoss",
+    "ValueLoss",
+    "entropy_",
+    "entropy_from_logits",
+    "explained_variance",
+    "policy_loss",
+    "value_loss",
+]
 
 
 class PolicyLoss(NamedTuple):
@@ -82,10 +90,19 @@ def value_loss(
     )
 
 
+def entropy_(*, logprobs: Tensor, probabilities: Tensor) -> Tensor:  # (..., vocabulary) each -> (...)
+    """Entropy in nats of a distribution over the last dimension; -inf is a token that cannot be sampled.
+
+    `logprobs` are overwritten: no further tensor of the vocabulary's size is made.
+    """
+    floor = torch.finfo(logprobs.dtype).min  # for 0 times -inf is no number
+    return -logprobs.clamp_(min=floor).mul_(probabilities).sum(dim=-1)
+
+
 def entropy_from_logits(logits: Tensor) -> Tensor:  # (..., vocabulary) -> (...)
-    """Entropy in nats of the softmax over the last dimension; a logit of -inf is a token that cannot be sampled."""
+    """`entropy_` of the softmax over the last dimension, with a gradient, and nothing overwritten."""
     logprobs = logits.log_softmax(dim=-1)
-    return -(logprobs.exp() * logprobs.masked_fill(logprobs == -torch.inf, 0.0)).sum(dim=-1)
+    return entropy_(logprobs=logprobs.clone(), probabilities=logprobs.exp())
 
 
 def explained_variance(*, values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from backflip.errors import DataError, LabellingPaused
 from backflip.feedback.keyboard import Keyboard
 from backflip.feedback.oracle import SimulatedLabeller
 from backflip.feedback.store import Store
+from backflip.lm.parents import parent_of
 from backflip.recipes.command import command
 from backflip.records import Labeller, Question, content_id
 from backflip.runs import Parent, open_run, progress, read_run
@@ -127,6 +128,7 @@ def run(
     with Store.open(config.store) as store:
         questions = list(store.questions(project=config.project, purpose=config.purpose))
         parents = [_parent(config, questions[: _begun_with(config) if as_begun else None])]
+        parents += [parent_of(config.judge)] if config.judge and config.labellers == "simulated" else []
         with open_run(config.folder, recipe="ask", config=config, seed=config.seed, parents=parents) as run:
             if run.done:
                 return Result(**run.result)
@@ -146,7 +148,8 @@ def run(
 def _begun_with(config: Config) -> int | None:
     """How many questions there were when the run began; they are the first, for the store keeps their order."""
     earlier = read_run(config.folder)
-    return next((int(p.detail["questions"]) for p in earlier.parents), None) if earlier else None
+    parents = earlier.parents if earlier else ()
+    return next((int(p.detail["questions"]) for p in parents if "questions" in p.detail), None)
 
 
 def _parent(config: Config, questions: list[Question]) -> Parent:
@@ -162,8 +165,9 @@ def _parent(config: Config, questions: list[Question]) -> Parent:
 
 def _judge(config: Config) -> Rewards:
     from backflip.lm.rewards import load_reward  # torch: a person at the keyboard does without
+    from backflip.runs.ranks import world
 
-    return load_reward(str(config.judge))
+    return load_reward(str(config.judge), device=str(world().device))
 
 
 def _simulate(config: Config, store: Store, judge: Rewards) -> None:
@@ -250,7 +254,7 @@ def _result(config: Config, store: Store) -> Result:
 
 def main() -> None:
     """`python -m backflip.recipes.ask`."""
-    command(Config, run, description=__doc__)
+    command(Config, run, description=__doc__, alone=True)
 
 
 if __name__ == "__main__":

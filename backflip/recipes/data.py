@@ -27,11 +27,13 @@ __all__ = [
     "FormatName",
     "ImportFile",
     "PromptFile",
+    "Withdrawal",
     "export_rankings",
     "import_demonstrations",
     "import_prompts",
     "import_rankings",
     "read_prompts",
+    "withdraw_answers",
 ]
 
 FormatName = Literal["jsonl", "hh", "trl", "openai", "oasst", "pandalm"]
@@ -112,6 +114,25 @@ class PromptFile:
         require(bool(self.name), "name", seen=self.name, wanted="the prompt set's name")
 
 
+@dataclass(frozen=True)
+class Withdrawal:
+    """Withdraws one answer, or all of a labeller's: they stay in the store and count no more."""
+
+    store: str
+    """The feedback store, a path or URL."""
+    reason: str
+    """Why; it is kept with the withdrawal."""
+    number: int | None = None
+    """The answer's number."""
+    labeller: str | None = None
+    """The labeller's id: all answers so far."""
+
+    def __post_init__(self) -> None:
+        given = [what for what in (self.number, self.labeller) if what is not None]
+        require(len(given) == 1, "number and labeller", seen=given, wanted="one of the two")
+        require(bool(self.reason.strip()), "reason", seen=self.reason, wanted="a reason")
+
+
 def import_rankings(config: ImportFile) -> str:
     """Imports and says what came in. Rows that are there already are counted, not doubled.
 
@@ -165,6 +186,15 @@ def import_prompts(config: PromptFile) -> str:
     return _report(config, sets.report)
 
 
+def withdraw_answers(config: Withdrawal) -> str:
+    """Withdraws and says how many. Raises FeedbackError where there is no such answer or labeller."""
+    with _existing(config.store) as store:
+        what = config.number if config.labeller is None else config.labeller
+        assert what is not None
+        count = store.withdraw(what, config.reason)
+    return f"{count} answers of {config.store} count no more; their questions are open again, for other labellers"
+
+
 def read_prompts(path: Path) -> list[Prompt]:
     """The prompts of a file as `PromptFile` describes it. Raises DataError naming file, line and field."""
     prompts = []
@@ -208,5 +238,5 @@ def _rankings(store: Store, config: ExportFile) -> Iterator[Ranked]:
 
 def _existing(store: str) -> Store:
     if "://" not in store and not Path(store).is_file():
-        raise DataError(f"there is no store at {store}; wanted one with answers to export: check the path")
+        raise DataError(f"there is no store at {store}; wanted one with answers: check the path")
     return Store.open(store)

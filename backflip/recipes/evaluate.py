@@ -28,8 +28,10 @@ from backflip.evaluation.people import PURPOSE, blind_question
 from backflip.evaluation.table import comparison_table, side_by_side
 from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
+from backflip.lm.parents import parents_of
 from backflip.lm.rewards import PythonReward, Rewards, load_reward
 from backflip.lm.sampler import SamplerConfig
+from backflip.lm.specs import PYTHON
 from backflip.lm.tokens import Tokens
 from backflip.recipes.command import command
 from backflip.records import MAX_CANDIDATES, Answer, Prompt, Question, content_id
@@ -226,11 +228,11 @@ def _read(path: Path) -> Result:
 
 
 def _parents(config: Config, prompts: Sequence[Prompt]) -> list[Parent]:
-    specs = [spec for _, spec in config.judges] + ([config.reward] if config.reward else [])
-    models = dict.fromkeys([*(p.model for p in config.policies), *(s for s in specs if not s.startswith("python:"))])
+    rewrites = [p.system for p in config.policies if p.system and p.system.startswith(PYTHON)]
+    specs = [*rewrites, *(spec for _, spec in config.judges), *([config.reward] if config.reward else [])]
     digest = {"sha256": content_id([p.id for p in prompts]), "prompts": len(prompts)}
     named = f"{config.store}#{config.prompts}/{config.split}"
-    return [*(Parent("model", model) for model in models), Parent("data", named, digest)]
+    return [*parents_of([*(p.model for p in config.policies), *specs]), Parent("data", named, digest)]
 
 
 def _panel(config: Config, more: Mapping[str, Rewards]) -> dict[str, _Judge]:
@@ -284,7 +286,7 @@ def _draw(
     samples = 1 if greedy else max(config.samples, most + 1 if most > 1 else 1)
     settings = SamplerConfig(config.max_tokens, 0.0, config.rows, config.seed) if greedy else config.sampling
     answers = sampled(
-        config.folder / "answers" / f"{policy.name}{'.greedy' if greedy else ''}.jsonl",
+        config.folder / "answers" / f"{policy.name}{'+greedy' * greedy}.jsonl",
         name=policy.name,
         model=policy.model,
         prompts=prompts,
@@ -405,7 +407,7 @@ def _refuse_missing(config: Config, store: Store, asked: Sequence[Question | Non
 
 def main() -> None:
     """`python -m backflip.recipes.evaluate`."""
-    command(Config, run, description=__doc__)
+    command(Config, run, description=__doc__, alone=True)
 
 
 if __name__ == "__main__":

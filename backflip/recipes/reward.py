@@ -9,7 +9,6 @@ pairs weigh 1/C(K,2). If several labellers answered it, they share that weight. 
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from backflip.lm.backbone import load_causal, load_tokenizer, random_trunk, seed
 from backflip.lm.data import epoch_order
 from backflip.lm.heads import Scalar, trainable
 from backflip.lm.packing import Tree
+from backflip.lm.parents import parent_of
 from backflip.lm.rankings import Ranking, kwise_loss, ranking, ranking_metrics
 from backflip.lm.rewards import MAX_LENGTH, micro_batches, reward_tree, score_trees
 from backflip.lm.tokens import Tokens
@@ -48,7 +48,7 @@ from backflip.runs import (
     read_run,
     require_finite,
 )
-from backflip.runs.checkpoint import load_latest, restore_rng, rng_state, save
+from backflip.runs.checkpoint import discard, load_latest, restore_rng, rng_state, save
 from backflip.runs.ranks import World, all_gather_objects, average_gradients, shard, world
 
 __all__ = ["Config", "Result", "main", "run"]
@@ -198,7 +198,7 @@ def _open(stack: ExitStack, config: Config, snapshot: Snapshot, shown: Sequence[
     answers = {"up_to": snapshot.up_to, "withdrawn": snapshot.withdrawn, "snapshot": snapshot.digest}
     texts = {"sha256": content_id([d.id for d in shown]), "demonstrations": len(shown)}
     parents = [
-        Parent("model", config.model),
+        parent_of(config.model),
         Parent("answers", config.store, answers),
         Parent("data", config.store, texts),
     ]
@@ -460,7 +460,7 @@ def _finish(config: Config, model: Scalar, ledger: Run, report: dict[str, Any]) 
         answers=report["answers"],
     )
     ledger.finish(asdict(result))
-    shutil.rmtree(config.folder / "checkpoints", ignore_errors=True)  # three times the weights, needed no more
+    discard(config.folder / "checkpoints")
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from backflip.config import NOT_FINGERPRINTED, require
 from backflip.feedback.codec import encode_prompt
 from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
-from backflip.lm.sampler import Completion, LocalSampler, Sampler, SamplerConfig
+from backflip.lm.parents import parent_of
+from backflip.lm.sampler import Completion, LocalSampler, Sampler, SamplerConfig, stream_key
 from backflip.lm.tokens import Tokens
 from backflip.recipes.command import command
 from backflip.records import MAX_CANDIDATES, MIN_CANDIDATES, Candidate, Prompt, Question, content_id
@@ -30,7 +31,7 @@ from backflip.runs.files import refuse_full_disk
 from backflip.runs.lineage import producer
 from backflip.runs.ranks import World, all_gather_objects, shard, world
 
-__all__ = ["SAMPLES", "Config", "Result", "main", "run", "stream_key"]
+__all__ = ["SAMPLES", "Config", "Result", "main", "run"]
 
 SAMPLES = "samples.jsonl"
 
@@ -111,11 +112,6 @@ class Result:
         )
 
 
-def stream_key(prompt: Prompt) -> int:
-    """Names a prompt's random stream: 60 bits of its id."""
-    return int(prompt.id[:15], 16)
-
-
 def run(config: Config, *, sampler: Sampler | None = None) -> Result:
     """Samples, writes, asks; the same folder goes on after the last prompt written, or is done.
 
@@ -128,7 +124,7 @@ def run(config: Config, *, sampler: Sampler | None = None) -> Result:
         prompts = store.some_prompts(name=config.prompts, split=config.split, limit=config.limit)
         digest = {"sha256": content_id([p.id for p in prompts]), "prompts": len(prompts)}
         named = f"{config.store}#{config.prompts}/{config.split}"
-        parents = [Parent("model", config.model), Parent("data", named, digest)]
+        parents = [parent_of(config.model), Parent("data", named, digest)]
         opened = open_run(config.folder, recipe="sample", config=config, seed=config.seed, parents=parents)
         ledger = stack.enter_context(opened) if here.rank == 0 else None
         if not all_gather_objects(ledger.done if ledger else False, here)[0]:
@@ -154,7 +150,7 @@ def _sample(
             chunk, began = prompts[start : start + config.chunk], time.perf_counter()
             mine = shard(chunk, here)
             ids = [tokens.opening(prompt) for prompt in mine]
-            groups = engine.sample(ids, samples=config.samples, keys=[stream_key(p) for p in mine])
+            groups = engine.sample(ids, samples=config.samples, keys=[stream_key(p.id) for p in mine])
             rows = [_row(tokens, p, c) for p, group in zip(mine, groups, strict=True) for c in group]
             everywhere = [row for part in all_gather_objects(rows, here) for row in part]
             if metrics:

@@ -8,13 +8,12 @@ like best has long overfitted the validation loss (P), so several models are kep
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -30,14 +29,15 @@ from backflip.lm.backbone import seed_everything
 from backflip.lm.data import MicroBatches, demonstration_tree, epoch_order
 from backflip.lm.heads import Causal, trainable
 from backflip.lm.packing import Tree
-from backflip.lm.pretraining import Documents
+from backflip.lm.parents import parent_of
+from backflip.lm.pretraining import Documents, text_parents
 from backflip.lm.rewards import load_reward
-from backflip.lm.sampler import LocalSampler, SamplerConfig
+from backflip.lm.sampler import LocalSampler, SamplerConfig, stream_key
 from backflip.lm.tokens import Tokens
 from backflip.recipes.command import command
 from backflip.records import Demonstration, Prompt, content_id
 from backflip.runs import Parent, Run, atomic_folder, open_run, progress, require_finite
-from backflip.runs.checkpoint import load_latest, save
+from backflip.runs.checkpoint import discard, load_latest, save
 from backflip.runs.ranks import World, all_gather_objects, average_gradients, barrier, rank_seed, shard, world
 
 __all__ = ["Config", "Kept", "Result", "main", "run"]
@@ -196,31 +196,20 @@ def run(config: Config, *, after_step: Callable[[int], None] | None = None) -> R
             kept = _train(trainer, ledger, fingerprint, after_step)
             if ledger:
                 ledger.finish(asdict(_pick(config, data, kept, steps=trainer.steps)))
-                shutil.rmtree(
-                    config.folder / "checkpoints", ignore_errors=True
-                )  # three times the weights, needed no more
+                discard(config.folder / "checkpoints")
         result = all_gather_objects(dict(ledger.result) if ledger else {}, here)[0]
     return Result(**result)
 
 
-def _open(config: Config, data: _Data) -> Any:
+def _open(config: Config, data: _Data) -> AbstractContextManager[Run]:
     ids = [[d.id for d in part] for part in (data.train, data.validation)]
     texts = {"sha256": content_id(ids, [p.id for p in data.prompts]), "demonstrations": len(data.train)}
-    parents = [Parent("model", config.model), Parent("data", config.store, texts)]
+    parents = [parent_of(config.model), Parent("data", config.store, texts)]
     if config.pick_by == "reward" and config.reward_model:
-        parents.append(Parent("model", config.reward_model))
+        parents.append(parent_of(config.reward_model))
     if config.documents:
-        parents += [Parent("data", str(path), {"sha256": _sha256(path)}) for path in config.pretraining]
+        parents += text_parents(config.pretraining)
     return open_run(config.folder, recipe="sft", config=config, seed=config.seed, parents=parents)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"pretraining text {path} cannot be read ({error.strerror}); wanted a UTF-8 text file"
-        ) from error
 
 
 # --- data ---
@@ -450,13 +439,14 @@ def _pick(config: Config, data: _Data, kept: Sequence[Kept], *, steps: int) -> R
 def _reward(config: Config, kept: Kept, prompts: Sequence[Prompt]) -> float:
     """The mean reward of a kept model's answers to the validation prompts. Text goes in: tokenizers may differ."""
     assert config.reward_model is not None
-    model = Causal.load(kept.folder)
+    device = str(world().device)
+    model = Causal.load(kept.folder, device=device)
     tokens = Tokens(model.tokenizer, name=f"the tokenizer of {kept.folder!r}")
     settings = SamplerConfig(max_tokens=config.pick_tokens, temperature=config.pick_temperature, seed=config.seed)
-    keys = [int(p.id[:15], 16) for p in prompts]
+    keys = [stream_key(p.id) for p in prompts]
     groups = LocalSampler(model, settings).sample([tokens.opening(p) for p in prompts], samples=1, keys=keys)
     texts, ended = ([[tokens.decode(c.tokens) for c in g] for g in groups], [[c.ended for c in g] for g in groups])
-    scores = load_reward(config.reward_model).scores(prompts, texts, ended=ended)
+    scores = load_reward(config.reward_model, device=device).scores(prompts, texts, ended=ended)
     return sum(row[0] for row in scores) / len(scores)
 
 

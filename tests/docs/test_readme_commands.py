@@ -23,6 +23,7 @@ DATA = {
     "export": data.ExportFile,
     "demonstrations": data.DemonstrationFile,
     "prompts": data.PromptFile,
+    "withdraw": data.Withdrawal,
 }
 VARIABLES = {"$BASE": "base", "$STORE": "feedback.db", "$JUDGE": "python:backflip.demo.task:judge"}
 

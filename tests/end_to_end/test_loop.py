@@ -6,6 +6,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import pytest
 from backflip import cli, config, pipeline
 from backflip.demo.loop import fill
 from backflip.demo.settings import loop_at
-from backflip.errors import CheckpointError, LabellingPaused
+from backflip.errors import CheckpointError, ConfigError, LabellingPaused
+from backflip.evaluation.contest import Policy
 from backflip.feedback.store import Store
 from backflip.lm.hub import tiny_model
+from backflip.recipes import ppo, reward
 from backflip.records import Answer, Labeller
 from backflip.runs import find_run, read_run
 from backflip.runs.lineage import RunRecord
@@ -34,7 +37,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pipeline.Config:
         model=str(tiny_model(Path("tiny")).folder),
         store="feedback.db",
         folder=Path("loop"),
-        ppo=replace(small.ppo, updates=1, judge=()),
+        ppo=replace(small.ppo, updates=1, judge=ppo.Judge()),
         evaluate=replace(small.evaluate, limit=2, greedy="no", policies=(*small.evaluate.policies[::2],)),
     )
 
@@ -133,6 +136,67 @@ def test_a_withdrawal_under_the_last_round_is_not_passed_over(loop: pipeline.Con
         pipeline.run(loop, announce=quiet)
 
 
+# --- what the loop sets, and what it leaves to the user
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sft.folder", "elsewhere"),
+        ("sample.model", "other"),
+        ("sample.seed", 3),
+        ("ask.labellers", "keyboard"),
+        ("reward.up_to", 3),
+        ("ppo.prompts", "other"),
+        ("ppo.value.start", "other"),
+        ("evaluate.against", ["ppo"]),
+        ("evaluate.kl_to", "base"),
+        ("evaluate.reward", "other"),
+        ("evaluate.project", "other"),
+    ],
+)
+def test_what_the_loop_sets_is_refused(loop: pipeline.Config, field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{field} is .*for the loop sets it"):
+        config.override(loop, **{field: value})
+
+
+def test_contestants_and_rewards_are_checked_before_anything_runs(loop: pipeline.Config) -> None:
+    base, *others = loop.evaluate.policies
+    with pytest.raises(ConfigError, match="wanted a role: base, sft, ppo, ppo-1"):
+        replace(loop, evaluate=replace(loop.evaluate, policies=(base, *others, Policy("late", "ppo-2"))))
+    with pytest.raises(ConfigError, match="wanted base and sft among the names"):
+        replace(loop, evaluate=replace(loop.evaluate, policies=(replace(base, name="start"), *others)))
+    with pytest.raises(ConfigError, match=r"ppo.reward is \['python:json:dumps'\]; wanted '-' once"):
+        replace(loop, ppo=replace(loop.ppo, reward=(("python:json:dumps", 1.0),)))
+    with pytest.raises(ConfigError, match="judge is None"):
+        replace(loop, ask=replace(loop.ask, judge=None))
+
+
+def test_a_reward_of_ones_own_is_added_to_the_reward_model(
+    loop: pipeline.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both rounds: "-" stands for the round's own reward model; held-out prompts stay held out."""
+    given: list[reward.Config] = []
+
+    def seen(chosen: reward.Config, **_: Any) -> Any:
+        given.append(chosen)
+        return SimpleNamespace(model=str(chosen.folder / "model"))
+
+    monkeypatch.setattr(pipeline.sample, "run", lambda _: None)
+    monkeypatch.setattr(pipeline.ask, "run", lambda *_, **__: SimpleNamespace(snapshot={"up_to": 5}))
+    monkeypatch.setattr(pipeline.reward, "run", seen)
+    monkeypatch.setattr(pipeline.ppo, "run", lambda chosen: chosen)
+    mine = ("python:mine:brief", 0.2)
+    both = replace(loop, rounds=2, seed=4, ppo=replace(loop.ppo, reward=(("-", 1.0), mine)))
+    rounds = [pipeline.run_round(both, n, start="sft", policy="p", announce=quiet) for n in (1, 2)]
+    for number, one in enumerate(rounds, start=1):
+        learned = f"loop/round-{number}/reward/model"
+        assert one.ppo.reward == ((learned, 1.0), mine)
+        assert one.ppo.value == replace(loop.ppo.value, start=Path(learned))
+    assert [one.ppo.seed for one in rounds] == [4, 1004]
+    assert [chosen.seed for chosen in given] == [4, 4]
+
+
 # --- people
 
 
@@ -149,7 +213,7 @@ def answer_all(path: str, project: str, *, most: int | None = None) -> int:
 
 
 def test_people_answer_while_the_loop_waits(loop: pipeline.Config) -> None:
-    patient = replace(loop.ask, judge=None, labellers="people", poll_seconds=0.05, patience_seconds=60)
+    patient = replace(loop.ask, judge=None, poll_seconds=0.05, patience_seconds=60)
     people = replace(loop, labellers="people", ask=patient)
     given: list[int] = []
     asking = threading.Event()
@@ -172,7 +236,7 @@ def test_people_answer_while_the_loop_waits(loop: pipeline.Config) -> None:
 def test_patience_ends_with_exit_code_3_and_the_same_command_goes_on(
     loop: pipeline.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    impatient = replace(loop.ask, judge=None, labellers="people", poll_seconds=0.01, patience_seconds=0.05)
+    impatient = replace(loop.ask, judge=None, poll_seconds=0.01, patience_seconds=0.05)
     people = replace(loop, labellers="people", ask=impatient)
     Path("loop.json").write_text(json.dumps(config.dump(people)), encoding="utf-8")
     words = ["run", "--config", "loop.json"]

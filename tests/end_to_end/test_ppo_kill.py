@@ -19,7 +19,8 @@ from backflip.lm.hub import tiny_model
 from backflip.records import Prompt
 from backflip.runs.metrics import read_metrics
 
-KILLS = 3
+UPDATES = 12
+KILLS = (0, 2, 6)  # updates that are recorded before the kill, at least
 REWARDS = """
 import random
 
@@ -43,16 +44,16 @@ def words(tmp_path: Path) -> list[str]:
     options: dict[str, Any] = {
         "policy": tmp_path / "tiny",
         "reward": "python:kill_rewards:noisy 1.0",
-        "judge": "python:kill_rewards:judge 1.0",
+        "judge.spec": "python:kill_rewards:judge 1.0",
         "store": tmp_path / "feedback.db",
-        "judge-every": 2,
-        "updates": 12,
+        "judge.every": 2,
+        "updates": UPDATES,
         "batch": 8,
         "samples": 2,
         "minibatch": 4,
         "inner-epochs": 2,
         "max-tokens": 6,
-        "rate": 1e-2,
+        "rates.policy": 1e-2,
         "kl.beta": 0.1,
         "kl.target": 0.5,
         "kl.horizon": 100,
@@ -63,7 +64,7 @@ def words(tmp_path: Path) -> list[str]:
         "checkpoint-every": 1,
     }
     flags = [word for name, value in options.items() for word in (f"--{name}", *str(value).split())]
-    return [sys.executable, "-m", "backflip.recipes.ppo", *flags, "--normalise-scores"]
+    return [sys.executable, "-m", "backflip.recipes.ppo", *flags, "--scores.normalise"]
 
 
 def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -79,30 +80,36 @@ def works(process: subprocess.Popen[bytes], folder: Path) -> bool:
     return lock.exists() and lock.read_text() == str(process.pid)
 
 
+def updates(folder: Path) -> int:
+    """How many are recorded; line 0 is of the judge alone."""
+    return max((line["step"] for line in read_metrics(folder)), default=0)
+
+
 @pytest.mark.timeout(200)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_numbers(tmp_path: Path, words: list[str]) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     left_alone = start(words, whole)
-    draws, killed, reached = random.Random(7), 0, []
-    for _ in range(KILLS):
+    draws, reached = random.Random(7), []
+    for wanted in KILLS:
         process = start(words, broken)
-        while process.poll() is None and not works(process, broken):
+        while process.poll() is None and not (works(process, broken) and updates(broken) >= wanted):
             time.sleep(0.005)
-        time.sleep(draws.uniform(0.0, 1.5))
+        time.sleep(draws.uniform(0.0, 0.1))  # at no particular moment of an update
         process.send_signal(signal.SIGKILL)
-        killed += process.wait(60) == -signal.SIGKILL
-        reached.append(len(read_metrics(broken)))
+        if process.wait(60) == -signal.SIGKILL:
+            reached.append(updates(broken))
     last = start(words, broken)
     log = tmp_path / "broken.log"
     assert last.wait(100) == 0, log.read_text()
     assert left_alone.wait(100) == 0, (tmp_path / "whole.log").read_text()
-    assert killed >= 2, f"only {killed} of {KILLS} kills came before the end ({reached} updates)"
+    assert len(reached) >= 2, f"only {len(reached)} of {len(KILLS)} kills came before the end ({reached} updates)"
+    assert any(0 < done < UPDATES for done in reached), f"no kill came between two updates ({reached})"
 
     lines = [
         [{name: v for name, v in line.items() if not name.startswith("time/")} for line in read_metrics(folder)]
         for folder in (whole, broken)
     ]
-    assert [line["step"] for line in lines[0]] == list(range(1, 13))
+    assert [line["step"] for line in lines[0]] == list(range(UPDATES + 1))
     assert lines[0] == lines[1]
     assert files(whole / "model") == files(broken / "model")
     results = [json.loads((folder / "run.json").read_text())["result"] for folder in (whole, broken)]

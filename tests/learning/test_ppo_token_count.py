@@ -17,7 +17,7 @@ from backflip.lm.packing import Tree, pack
 from backflip.lm.rewards import PythonReward
 from backflip.lm.tokens import Tokens
 from backflip.recipes import ppo
-from backflip.recipes.ppo import KL, Adapter, Config, Trainer
+from backflip.recipes.ppo import KL, Adapter, Config, Rates, Scores, Trainer
 from backflip.records import Prompt
 from backflip.runs.metrics import read_metrics
 
@@ -41,11 +41,10 @@ def config(base: Path, folder: Path, **changes: Any) -> Config:
         "reward": (("python:unused:unused", 1.0),),
         "store": str(base / "feedback.db"),
         "folder": folder,
-        "no_eos_score": None,
+        "scores": Scores(no_eos=None),
         "ema": 0.0,
         "checkpoint_every": 1000,
-        "rate": 5e-3,
-        "value_rate": 5e-3,
+        "rates": Rates(policy=5e-3, value=5e-3),
     }
     return Config(**settings | changes)
 
@@ -75,7 +74,7 @@ def test_a_reward_that_counts_is_learnt(base: Path, tmp_path: Path, adapter: Ada
         inner_epochs=2,
         max_tokens=4,
         rows=64,
-        rate=rate,
+        rates=Rates(policy=rate, value=5e-3),
         kl=KL(beta=0.0),
         adapter=adapter,
     )
@@ -96,7 +95,7 @@ def test_a_short_leash_holds(base: Path, tmp_path: Path) -> None:
         minibatch=64,
         max_tokens=4,
         rows=64,
-        rate=1e-3,
+        rates=Rates(policy=1e-3, value=5e-3),
         kl=KL(beta=10.0),
     )
     lines, _ = trained(settings, share_of_vowels)
@@ -125,8 +124,7 @@ def test_one_token_answers_reach_the_tilted_distribution(base: Path, tmp_path: P
         inner_epochs=2,
         max_tokens=1,
         rows=256,
-        rate=3e-3,
-        schedule="linear",
+        rates=Rates(policy=3e-3, value=5e-3, schedule="linear"),
         kl=KL(beta=beta),
     )
     _, trainer = trained(settings, first_letter)

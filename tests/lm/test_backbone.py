@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -174,13 +176,49 @@ def test_damaged_weights_are_a_clear_error(tiny_folder: Path, tmp_path: Path) ->
         load_causal(tmp_path)
 
 
+def _with(tiny_folder: Path, folder: Path, **changes: Any) -> Path:
+    """The tiny model under another configuration."""
+    shutil.copytree(tiny_folder, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
 def test_unsupported_logits_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    for file in tiny_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"final_logit_softcapping": 30.0}))
     with pytest.raises(ModelError, match="final_logit_softcapping"):
-        load_causal(tmp_path)
+        load_causal(_with(tiny_folder, tmp_path / "capped", final_logit_softcapping=30.0))
+
+
+def test_scaled_logits_are_refused_where_they_are_scaled(tiny_folder: Path, tmp_path: Path) -> None:
+    load_causal(_with(tiny_folder, tmp_path / "one", logits_scaling=1.0))
+    with pytest.raises(ModelError, match=r"logits_scaling in config\.json is not supported"):
+        load_causal(_with(tiny_folder, tmp_path / "eight", logits_scaling=8.0))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "window"),
+    [
+        ("mistral", {"sliding_window": 6}, 6),
+        ("mistral", {"sliding_window": None}, 0),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 0, "layer_types": None}, 6),
+        ("qwen2", {"use_sliding_window": False, "sliding_window": 6, "layer_types": None}, 0),
+    ],
+)
+def test_a_text_beyond_a_sliding_window_is_refused(
+    family_folder: Callable[[str], Path], tmp_path: Path, family: str, changes: dict[str, Any], window: int
+) -> None:
+    folder = _with(family_folder(family), tmp_path / family, **changes)
+    backbone, _ = load_causal(folder)
+    assert backbone.window == window
+    with torch.no_grad():
+        states = backbone(pack([Tree((), (tuple(range(5, 11)),))]))[0]  # as long as the window: all is seen
+        torch.testing.assert_close(states, alone(folder, tuple(range(5, 11))), rtol=1e-4, atol=2e-5)
+        longer = pack([Tree((), (tuple(range(5, 12)),))])
+        if not window:
+            backbone(longer)
+            return
+        with pytest.raises(ModelError, match="a text of 7 tokens is longer than the sliding window"):
+            backbone(longer)
 
 
 def test_a_biased_vocabulary_head_is_refused(tmp_path: Path) -> None:

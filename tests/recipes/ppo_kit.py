@@ -16,7 +16,7 @@ from backflip.feedback.store import Store
 from backflip.lm.backbone import merged_weights, seed_everything
 from backflip.lm.hub import tiny_model
 from backflip.lm.rewards import PythonReward, Rewards
-from backflip.recipes.ppo import Adapter, Config, Trainer
+from backflip.recipes.ppo import Adapter, Config, Rates, Trainer
 from backflip.recipes.ppo.frozen import Frozen
 from backflip.records import Message, Prompt
 from backflip.runs.ranks import World
@@ -50,8 +50,7 @@ class Kit:
             samples=2,
             minibatch=4,
             max_tokens=6,
-            rate=1e-3,
-            value_rate=2e-3,
+            rates=Rates(policy=1e-3, value=2e-3),
             checkpoint_every=2,
             rows=4,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,3 +159,21 @@ def test_a_clip_is_no_text(configure: Callable[..., ask.Config], ask_store: str)
     judge: Rewards = JUDGE
     with pytest.raises(DataError, match="shows clips"):
         ask.run(configure(purpose="clips"), judge=judge)
+
+
+@pytest.mark.parametrize("recipe", ["ask", "evaluate"])
+def test_several_ranks_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"backflip.recipes.{recipe}").main()
+    assert end.value.code == ConfigError.exit_code
+    assert capsys.readouterr().err.startswith("WORLD_SIZE is 2; wanted 1: this recipe is one process")
+
+
+def test_the_judge_of_simulated_labellers_is_a_parent(configure: Callable[..., ask.Config]) -> None:
+    ask.run(configure(judge="python:my.module:judge"), judge=JUDGE)
+    found = read_run(configure().folder)
+    assert found is not None
+    assert [(parent.kind, parent.ref) for parent in found.parents][1:] == [("data", "python:my.module:judge")]

@@ -165,7 +165,7 @@ def test_kl_equals_that_of_whole_forward_passes(configure: Configure, contestant
 def test_greedy_answers_are_compared_apart(configure: Configure) -> None:
     config = configure(greedy="all", show_first=1, show=("BREAD",))
     result = evaluate.run(config)
-    one, two = (rows(config, f"{name}.greedy") for name in ("one", "two"))
+    one, two = (rows(config, f"{name}+greedy") for name in ("one", "two"))
     greedy = [[[judge(r) for r in row] for row in policy] for policy in (two, one)]
     figures = result.policies["two"]["greedy"]
     assert figures["win_rates"]["judge"]["one"]["value"] == pytest.approx(wins(*greedy))
@@ -301,6 +301,19 @@ def test_plain_text_takes_no_system_message(configure: Configure, contestants: t
         store.add_prompts([Prompt(text="Once upon a time")], name="plain", split="test")
     with pytest.raises(DataError, match="takes no system message"):
         evaluate.run(config)
+
+
+def test_models_judges_and_rewriters_are_parents(configure: Configure, contestants: tuple[str, str]) -> None:
+    base, told = contestants[0], "python:backflip.demo.task:best_prompted"
+    config = configure(policies=(Policy("one", base), Policy("two", base, told)), reward=None, kl_to=None)
+    evaluate.run(config)
+    found = read_run(config.folder)
+    assert found is not None
+    *named, prompts = found.parents
+    assert [parent.kind for parent in named] == ["model", "data", "data"]
+    assert [parent.ref for parent in named[1:]] == [told, config.judges[0][1]]
+    assert set(named[0].detail) == {"sha256"}
+    assert prompts.detail["prompts"] > 0
 
 
 def test_answers_to_other_prompts_are_refused(configure: Configure) -> None:

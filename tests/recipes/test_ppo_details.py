@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 from backflip.lm.backbone import load_causal, load_tokenizer
 from backflip.lm.heads import Causal
 from backflip.lm.rewards import RewardFolder, weighted
-from backflip.recipes.ppo import KL, Adapter, Ptx
+from backflip.recipes.ppo import KL, Adapter, Ptx, Rates, Scores, Value
 from backflip.recipes.ppo.algorithm import Rollout, learn, rollout
 from backflip.recipes.ppo.frozen import Frozen
 from backflip.records import Prompt
@@ -77,7 +77,7 @@ class OtherPad:
 def test_what_padding_holds_changes_nothing(kit: Kit) -> None:
     results = []
     for pad in (0, 77):
-        trainer = kit.trainer(kit.config(whiten_rewards=True, inner_epochs=2))
+        trainer = kit.trainer(kit.config(scores=Scores(whiten=True), inner_epochs=2))
         trainer.tokens = OtherPad(trainer.tokens, pad)  # type: ignore[assignment]
         episodes = rollout(trainer, kit.prompts())
         results.append((steady(episodes.metrics | learn(trainer, episodes)), weights(trainer)))
@@ -119,7 +119,7 @@ def test_micro_batches_only_round_otherwise(kit: Kit) -> None:
 
 def test_the_score_stands_at_the_last_token_and_a_cut_answer_gets_the_fixed_one(kit: Kit) -> None:
     # beta 0 and lambda 1: an episode's return is its score at every token, and 0 beyond the last.
-    config = kit.config(batch=16, kl=KL(beta=0.0), lam=1.0, no_eos_score=-2.0)
+    config = kit.config(batch=16, kl=KL(beta=0.0), lam=1.0, scores=Scores(no_eos=-2.0))
     trainer = kit.trainer(config, lambda *_: 3.0)
     episodes = rollout(trainer, kit.prompts())
     responses = [response for tree in episodes.trees for response in tree.responses]
@@ -136,7 +136,7 @@ def test_the_score_stands_at_the_last_token_and_a_cut_answer_gets_the_fixed_one(
 
 
 def test_without_a_fixed_score_a_cut_answer_keeps_its_own(kit: Kit) -> None:
-    trainer = kit.trainer(kit.config(no_eos_score=None), lambda *_: 3.0)
+    trainer = kit.trainer(kit.config(scores=Scores(no_eos=None)), lambda *_: 3.0)
     assert rollout(trainer, kit.prompts()).metrics["objective/score"] == 3
 
 
@@ -154,7 +154,7 @@ def test_beta_adapts_after_the_update(kit: Kit) -> None:
 
 def test_scores_are_normalised_by_running_moments(kit: Kit) -> None:
     given = iter(range(1000))
-    trainer = kit.trainer(kit.config(normalise_scores=True, no_eos_score=None), lambda *_: float(next(given)))
+    trainer = kit.trainer(kit.config(scores=Scores(normalise=True, no_eos=None)), lambda *_: float(next(given)))
     first = rollout(trainer, kit.prompts()).metrics  # 0..7: mean 3.5
     assert first["objective/raw_score"] == 3.5
     assert first["objective/score"] == pytest.approx(0, abs=1e-6)
@@ -169,7 +169,7 @@ def test_scores_are_normalised_by_running_moments(kit: Kit) -> None:
     ("schedule", "rates"), [("constant", [0.1, 0.19, 0.28, 0.37]), ("linear", [1.0, 0.75, 0.5, 0.25])]
 )
 def test_rates_follow_their_schedules(kit: Kit, schedule: str, rates: list[float]) -> None:
-    trainer = kit.trainer(kit.config(schedule=schedule, updates=4, rate=1e-3, value_rate=3e-3))
+    trainer = kit.trainer(kit.config(rates=Rates(policy=1e-3, value=3e-3, schedule=schedule), updates=4))
     episodes = rollout(trainer, kit.prompts())
     for update, rate in enumerate(rates):
         trainer.update = update
@@ -187,7 +187,7 @@ def test_adam_is_as_the_papers_say(kit: Kit) -> None:
 
 @pytest.mark.parametrize("adapter", [Adapter(), LORA])
 def test_value_warmup_leaves_the_policy_alone(kit: Kit, adapter: Adapter) -> None:
-    config = kit.config(value_warmup=1, adapter=adapter, ptx=Ptx(text=(kit.text,), examples=1, length=8))
+    config = kit.config(value=Value(warmup=1), adapter=adapter, ptx=Ptx(text=(kit.text,), examples=1, length=8))
     trainer = kit.trainer(config)
     before, head = weights(trainer), trainer.value.head.weight.detach().clone()
     learn(trainer, rollout(trainer, kit.prompts()))
@@ -289,7 +289,7 @@ def test_the_value_net_may_start_from_a_reward_folder(kit: Kit, tmp_path: Path) 
     torch.nn.init.constant_(model.score.weight, 0.1)
     model.save_pretrained(tmp_path / "reward")
     AutoTokenizer.from_pretrained(kit.model).save_pretrained(tmp_path / "reward")
-    trainer = kit.trainer(kit.config(value=tmp_path / "reward"), RewardFolder.load(tmp_path / "reward"))
+    trainer = kit.trainer(kit.config(value=Value(start=tmp_path / "reward")), RewardFolder.load(tmp_path / "reward"))
     episodes = rollout(trainer, kit.prompts())
     tree = episodes.trees[0]
     with torch.no_grad():

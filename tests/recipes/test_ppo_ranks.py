@@ -16,7 +16,7 @@ from ppo_kit import Kit, make_kit, steady
 from safetensors.torch import load_file
 
 from backflip.recipes import ppo
-from backflip.recipes.ppo import KL, Adapter, Config, Ptx
+from backflip.recipes.ppo import KL, Adapter, Config, Judge, Ptx, Rates, Scores
 from backflip.runs.metrics import read_metrics
 from backflip.runs.ranks import leave, world
 
@@ -34,13 +34,11 @@ def config(kit: Kit, folder: Path) -> Config:
         batch=12,
         minibatch=6,  # three prompts: two for one rank, one for the other
         inner_epochs=2,
-        whiten_rewards=True,
-        normalise_scores=True,
+        scores=Scores(normalise=True, whiten=True),
         kl=KL(beta=0.2, target=0.5, horizon=60),
         ptx=Ptx(text=(kit.text,), examples=1, length=9),
-        judge=(("python:ppo_kit:count_e", 1.0),),
-        judge_every=2,
-        rate=1e-2,
+        judge=Judge(spec=(("python:ppo_kit:count_e", 1.0),), every=2),
+        rates=Rates(policy=1e-2, value=2e-3),
     )
 
 
@@ -84,7 +82,7 @@ def test_two_ranks_are_as_one(tmp_path: Path) -> None:
     assert results[0] == results[1]
     assert results[0].startswith("True")
     one, two = (read_metrics(tmp_path / count) for count in ("one", "two"))
-    assert len(one) == len(two) == 4
+    assert len(one) == len(two) == 5  # the start's judging, and four updates
     for ours, theirs in zip(one, two, strict=True):
         assert steady(theirs) == pytest.approx(steady(ours), rel=1e-3, abs=1e-4)
     saved = load_file(tmp_path / "two" / "model" / "model.safetensors")

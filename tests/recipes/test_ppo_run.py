@@ -20,7 +20,7 @@ from backflip.errors import BackflipError, CheckpointError, ConfigError, DataErr
 from backflip.feedback.store import Store
 from backflip.lm.rewards import PythonReward
 from backflip.recipes import ppo
-from backflip.recipes.ppo import KL, Adapter, Config, Ptx, Trainer
+from backflip.recipes.ppo import KL, Adapter, Config, Judge, Ptx, Rates, Scores, Trainer, Value
 from backflip.recipes.ppo.frozen import Frozen
 from backflip.records import Prompt
 from backflip.runs.lineage import read_run
@@ -68,10 +68,10 @@ def everything(kit: Kit, folder: Path, **changes: Any) -> Config:
         folder=folder,
         updates=5,
         ema=0.8,
-        normalise_scores=True,
+        scores=Scores(normalise=True),
         kl=KL(beta=0.1, target=1.0, horizon=100),
         ptx=Ptx(text=(kit.text,), examples=1, length=8, weight=1.0),
-        judge_every=1,
+        judge=Judge(every=1),
         inner_epochs=2,
         **changes,
     )
@@ -97,7 +97,7 @@ def test_a_run_that_stopped_goes_on_with_the_same_numbers(
     assert (resumed.best_update, resumed.judge, resumed.stopped) == (whole.best_update, whole.judge, "finished")
     lines = [[steady(line) for line in read_metrics(tmp_path / name)] for name in ("whole", "broken")]
     assert lines[0] == lines[1]
-    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4, 5]
+    assert [line["step"] for line in lines[0]] == [0, 1, 2, 3, 4, 5]
     assert Path(whole.model, "model.safetensors").read_bytes() == Path(resumed.model, "model.safetensors").read_bytes()
 
 
@@ -128,7 +128,9 @@ def test_the_average_of_the_weights_is_saved(kit: Kit, tmp_path: Path) -> None:
 
 def test_the_saved_policy_is_an_ordinary_model(kit: Kit, tmp_path: Path) -> None:
     last: list[Trainer] = []
-    config = kit.config(folder=tmp_path / "run", ema=0.0, adapter=Adapter(rank=2, value_rank=2), rate=1e-2)
+    config = kit.config(
+        folder=tmp_path / "run", ema=0.0, adapter=Adapter(rank=2, value_rank=2), rates=Rates(policy=1e-2)
+    )
     result = ppo.run(config, reward=COUNT_E, after_update=last.append)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(result.model), AutoTokenizer.from_pretrained(result.model)
     assert tokenizer.chat_template
@@ -137,35 +139,57 @@ def test_the_saved_policy_is_an_ordinary_model(kit: Kit, tmp_path: Path) -> None
 
 
 def test_the_best_by_the_judge_is_kept(kit: Kit, tmp_path: Path) -> None:
-    config = kit.config(folder=tmp_path / "run", judge_every=1, ema=0.0)
+    config = kit.config(folder=tmp_path / "run", judge=Judge(every=1), ema=0.0)
     seen: list[dict[str, torch.Tensor]] = []
-    judge = Scripted([0.5, 2.0, 1.0])
+    judge = Scripted([0.25, 0.5, 2.0, 1.0])  # the start, and after each update
     result = ppo.run(config, reward=COUNT_E, judge=judge, after_update=lambda t: seen.append(weights(t)))
     assert (result.best_update, result.judge, result.updates) == (2, 2.0, 3)
-    assert [line["judge/score"] for line in read_metrics(config.folder)] == [0.5, 2.0, 1.0]
+    assert [line["judge/score"] for line in read_metrics(config.folder)] == [0.25, 0.5, 2.0, 1.0]
     saved = load_file(Path(result.model) / "model.safetensors")
     assert all(torch.equal(value, seen[1][name.removeprefix("model.")]) for name, value in saved.items())
     assert not (config.folder / "best").exists()
 
 
-def test_a_judge_is_asked_every_so_often(kit: Kit, tmp_path: Path) -> None:
-    config = kit.config(folder=tmp_path / "run", judge_every=2)
-    ppo.run(config, reward=COUNT_E, judge=Scripted([1.0]))
-    assert [line.get("judge/score") for line in read_metrics(config.folder)] == [None, 1.0, None]
+def test_a_judge_is_asked_at_the_start_every_so_often_and_at_the_end(kit: Kit, tmp_path: Path) -> None:
+    config = kit.config(folder=tmp_path / "run", judge=Judge(every=2))
+    result = ppo.run(config, reward=COUNT_E, judge=Scripted([1.0, 2.0, 3.0]))
+    lines = [(line["step"], line.get("judge/score")) for line in read_metrics(config.folder)]
+    assert lines == [(0, 1.0), (1, None), (2, 2.0), (3, 3.0)]
+    assert (result.best_update, result.judge) == (3, 3.0)
+
+
+def test_the_policy_that_it_started_from_may_be_the_best(kit: Kit, tmp_path: Path) -> None:
+    config = kit.config(folder=tmp_path / "run", judge=Judge(every=2))
+    result = ppo.run(config, reward=COUNT_E, judge=Scripted([3.0, 2.0, 1.0]))
+    assert (result.best_update, result.judge, result.updates) == (0, 3.0, 3)
+    saved, first = (load_file(Path(folder) / "model.safetensors") for folder in (result.model, kit.model))
+    assert all(torch.equal(value, first[name]) for name, value in saved.items())
+
+
+def test_a_leftover_model_is_replaced_and_checkpoints_go(kit: Kit, tmp_path: Path) -> None:
+    config = kit.config(folder=tmp_path / "run", updates=1)
+    leftover = config.folder / "model" / "leftover"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    ppo.run(config, reward=COUNT_E, judge=Scripted([1.0, 2.0]))
+    assert not leftover.exists()
+    assert (config.folder / "model" / "config.json").exists()
+    assert not (config.folder / "checkpoints").exists()
+    assert not list(config.folder.glob(".*.partial"))
 
 
 def test_a_kl_budget_ends_training(kit: Kit, tmp_path: Path) -> None:
-    config = kit.config(folder=tmp_path / "run", updates=50, rate=0.1, kl=KL(beta=0.0, budget=0.5))
-    result = ppo.run(config, reward=COUNT_E)
-    kls = [line["objective/kl"] for line in read_metrics(config.folder)]
+    config = kit.config(folder=tmp_path / "run", updates=50, rates=Rates(policy=0.1), kl=KL(beta=0.0, budget=0.5))
+    result = ppo.run(config, reward=COUNT_E, judge=Scripted([1.0, 2.0]))  # of the start and of the end
+    kls = [line["objective/kl"] for line in read_metrics(config.folder)[1:]]
     assert result.stopped == "kl budget"
-    assert result.updates == len(kls) < 50
+    assert result.updates == result.best_update == len(kls) < 50
     assert kls[-1] > 0.5 >= max(kls[:-1])
 
 
 def test_parents_are_recorded(kit: Kit, tmp_path: Path) -> None:
     config = kit.config(folder=tmp_path / "run", updates=1, ptx=Ptx(text=(kit.text,), examples=1, length=8))
-    ppo.run(config, reward=COUNT_E, judge=Scripted([1.0]))
+    ppo.run(config, reward=COUNT_E, judge=Scripted([1.0, 2.0]))
     kinds = [(parent.kind, parent.ref.rpartition("/")[2]) for parent in read_run(config.folder).parents]
     assert kinds == [
         ("model", "tiny"),
@@ -186,7 +210,8 @@ def test_every_metric_is_explained(kit: Kit, tmp_path: Path) -> None:
 
 def test_every_field_is_explained() -> None:
     text = (ROOT / "docs" / "ppo.md").read_text(encoding="utf-8")
-    nested = {"kl": KL, "ptx": Ptx, "adapter": Adapter}
+    nested = {"kl": KL, "ptx": Ptx, "adapter": Adapter, "rates": Rates, "value": Value}
+    nested |= {"scores": Scores, "judge": Judge}
     names = {name for name in Config.__dataclass_fields__ if name not in nested}
     names |= {f"{group}.{name}" for group, cls in nested.items() for name in cls.__dataclass_fields__}
     assert not {name for name in names if f"`{name}`" not in text}
@@ -206,12 +231,12 @@ def test_what_is_missing_is_named(kit: Kit, tmp_path: Path) -> None:
     run, nowhere = tmp_path / "run", tmp_path / "nowhere"
     refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", policy=nowhere)
     refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", reward=((str(nowhere), 1.0),))
-    refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", value=nowhere)
+    refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", value=Value(start=nowhere))
     refused(kit, run, ConfigError, "'python:nowhere:f' cannot be imported", reward=(("python:nowhere:f", 1.0),))
     refused(kit, run, ConfigError, "finite weights", reward=(("python:ppo_kit:count_e", float("inf")),))
     refused(kit, run, DataError, "prompt set 'other' .* has no prompts in split 'train'", prompts="other")
-    refused(kit, run, DataError, "no prompts in split 'test'", judge=kit.config().reward, judge_split="test")
-    refused(kit, run, DataError, "ptx.text .*nowhere cannot be read", ptx=Ptx(text=(nowhere,)))
+    refused(kit, run, DataError, "no prompts in split 'test'", judge=Judge(spec=kit.config().reward, split="test"))
+    refused(kit, run, DataError, "pretraining text .*nowhere cannot be read", ptx=Ptx(text=(nowhere,)))
     refused(kit, run, ConfigError, "this model has 2", adapter=Adapter(rank=2, layers=3))
 
 
@@ -221,8 +246,12 @@ def test_what_is_missing_is_named(kit: Kit, tmp_path: Path) -> None:
         ("batch", 9, "batch is 9; wanted a multiple of 4"),
         ("samples", 3, "wanted a multiple of 3"),
         ("temperature", 0.0, "temperature is 0.0"),
-        ("rate", -1.0, "rate is -1.0; wanted above 0"),
-        ("judge_every", 0, "judge_every is 0; wanted 1 or more"),
+        ("rates.policy", -1.0, "rates.policy is -1.0; wanted above 0"),
+        ("rates.warmup", -1, "rates.warmup is -1"),
+        ("value.clip", 0.0, "value.clip is 0.0; wanted above 0"),
+        ("value.warmup", -1, "value.warmup is -1"),
+        ("judge.every", 0, "judge.every is 0; wanted 1 or more"),
+        ("seed", -1, "seed is -1; wanted 0 to below"),
         ("lam", 1.5, "lam is 1.5"),
         ("kl.beta", -1.0, "kl.beta is -1.0"),
         ("adapter.layers", -1, "adapter.layers is -1"),
@@ -262,12 +291,23 @@ def test_tokenizers_that_do_not_serve(kit: Kit, tmp_path: Path) -> None:
     assert not (tmp_path / "mute" / "model").exists()
 
 
+def test_a_prompt_without_tokens_is_named(kit: Kit, tmp_path: Path) -> None:
+    empty = Prompt(text="")
+    for split, judge in (("train", None), ("validation", COUNT_E)):
+        with Store.open(str(tmp_path / f"{split}.db")) as store:
+            store.add_prompts([Prompt.ask("one?")], name="default", split="train")
+            store.add_prompts([empty], name="default", split=split)
+        config = kit.config(folder=tmp_path / split, store=str(tmp_path / f"{split}.db"))
+        with pytest.raises(DataError, match=f"prompt {empty.id[:12]} has no tokens"):
+            ppo.run(config, reward=COUNT_E, judge=judge)
+
+
 def test_a_value_net_must_read_the_policys_tokens(kit: Kit, tmp_path: Path) -> None:
     AutoModelForSequenceClassification.from_pretrained(kit.model, num_labels=1).save_pretrained(tmp_path / "value")
     tokenizer = AutoTokenizer.from_pretrained(kit.model)
     tokenizer.add_tokens(["another"])
     tokenizer.save_pretrained(tmp_path / "value")
-    refused(kit, tmp_path / "run", ConfigError, "whose tokenizer differs", value=tmp_path / "value")
+    refused(kit, tmp_path / "run", ConfigError, "whose tokenizer differs", value=Value(start=tmp_path / "value"))
 
 
 def test_a_reward_of_nan_ends_training(kit: Kit, tmp_path: Path) -> None:
@@ -289,8 +329,8 @@ def test_a_reward_of_nan_ends_training(kit: Kit, tmp_path: Path) -> None:
 def test_a_folder_of_another_configuration(kit: Kit, tmp_path: Path) -> None:
     config = kit.config(folder=tmp_path / "run")
     ppo.run(config, reward=COUNT_E)
-    with pytest.raises(CheckpointError, match=r"holds a run of other work: .*rate is 0.001 there, wanted 0.01"):
-        ppo.run(override(config, rate=0.01), reward=COUNT_E)
+    with pytest.raises(CheckpointError, match=r"holds a run of other work: .*rates.policy is 0.001 there, wanted 0.01"):
+        ppo.run(override(config, **{"rates.policy": 0.01}), reward=COUNT_E)
 
 
 def test_a_prompt_set_that_has_grown_is_other_work(kit: Kit, tmp_path: Path) -> None:
@@ -316,7 +356,7 @@ def test_the_command_line_says_one_thing_and_exits(kit: Kit, tmp_path: Path) -> 
         timeout=100,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no tokenizer could be loaded")
+    assert done.stderr.startswith("no tokenizer could be loaded")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

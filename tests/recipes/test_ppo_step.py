@@ -18,7 +18,7 @@ from backflip.lm.data import epoch_order
 from backflip.lm.lora import adapters
 from backflip.lm.packing import Tree
 from backflip.lm.pretraining import Documents
-from backflip.recipes.ppo import KL, Adapter, Config, Ptx, Trainer
+from backflip.recipes.ppo import KL, Adapter, Config, Ptx, Rates, Scores, Trainer, Value
 from backflip.recipes.ppo.algorithm import learn, rollout
 from backflip.records import Prompt
 
@@ -134,16 +134,16 @@ def slow_episode(trainer: Trainer, slow: Slow, prompt: Prompt, tree: Tree, k: in
 
 
 def slow_scores(config: Config, episodes: list[Episode]) -> None:
-    mean, variance = moments([e.raw for e in episodes]) if config.normalise_scores else (0.0, 1.0 - 1e-8)
+    mean, variance = moments([e.raw for e in episodes]) if config.scores.normalise else (0.0, 1.0 - 1e-8)
     for e in episodes:
-        e.score = (e.raw - mean) / math.sqrt(variance + 1e-8) if e.ended else config.no_eos_score
+        e.score = (e.raw - mean) / math.sqrt(variance + 1e-8) if e.ended else config.scores.no_eos
 
 
 def slow_advantages(config: Config, episodes: list[Episode]) -> None:
     rewards = [[-config.kl.beta * x for x in e.kl] for e in episodes]
     for e, row in zip(episodes, rewards, strict=True):
         row[-1] += e.score
-    if config.whiten_rewards:
+    if config.scores.whiten:
         mean, variance = moments([r for row in rewards for r in row])
         rewards = [[(r - mean) / math.sqrt(variance + 1e-8) + mean for r in row] for row in rewards]
     for e, row in zip(episodes, rewards, strict=True):
@@ -167,7 +167,7 @@ def slow_losses(config: Config, slow: Slow, chosen: list[Episode], sums: Counter
             log_ratio = logprobs[t] - e.logprobs[t]
             ratio, clipped = log_ratio.exp(), log_ratio.exp().clamp(1 - config.clip, 1 + config.clip)
             policy_loss = policy_loss + torch.maximum(-a * ratio, -a * clipped) / count
-            near = values[t].clamp(v - config.value_clip, v + config.value_clip)
+            near = values[t].clamp(v - config.value.clip, v + config.value.clip)
             value_loss = value_loss + 0.5 * torch.maximum((values[t] - r) ** 2, (near - r) ** 2) / count
             sums["policy/approx_kl"] += 0.5 * float(log_ratio.detach()) ** 2 / count
             sums["policy/ratio_mean"] += float(ratio.detach()) / count
@@ -187,7 +187,7 @@ def slow_clip(parameters: list[nn.Parameter], limit: float) -> float:
 
 
 def slow_learn(config: Config, trainer: Trainer, slow: Slow, episodes: list[Episode]) -> dict[str, float]:
-    trained = {"policy": (slow.trained, config.rate), "value": (slow.value_trained, config.value_rate)}
+    trained = {"policy": (slow.trained, config.rates.policy), "value": (slow.value_trained, config.rates.value)}
     adam = {
         name: torch.optim.Adam(parameters, lr=rate * 0.1, betas=(0.9, 0.95), eps=1e-5)  # warm-up starts at a tenth (P)
         for name, (parameters, rate) in trained.items()
@@ -206,7 +206,7 @@ def slow_learn(config: Config, trainer: Trainer, slow: Slow, episodes: list[Epis
             for optimiser in adam.values():
                 optimiser.zero_grad()
             policy_loss.backward()
-            (config.value_coefficient * value_loss).backward()
+            (config.value.coefficient * value_loss).backward()
             for name, (parameters, _) in trained.items():
                 sums[f"{name}/grad_norm"] += slow_clip(parameters, config.max_norm)
                 adam[name].step()
@@ -276,13 +276,11 @@ def test_an_update_equals_the_slow_one(
         tokens_per_pass=tokens,
         temperature=0.8,
         clip=0.01,  # narrow, so that clipping is at work
-        value_clip=0.01,
-        rate=2e-2,  # a tenth in the first update
-        value_rate=3e-2,
+        value=Value(clip=0.01),
+        rates=Rates(policy=2e-2, value=3e-2),  # a tenth in the first update
         ema=0.9,
         kl=KL(beta=0.3),
-        whiten_rewards=normalise,
-        normalise_scores=normalise,
+        scores=Scores(normalise=normalise, whiten=normalise),
         ptx=Ptx(text=(kit.text,), **PTX) if ptx else Ptx(),
     )
     trainer = kit.trainer(config)

@@ -51,7 +51,7 @@ def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
     """
     config, clock = trainer.config, _Clock()
     share = shard(_batch(trainer, prompts), trainer.ranks)
-    ids = [trainer.tokens.prompt(prompt) for _, prompt in share]
+    ids = [trainer.tokens.opening(prompt) for _, prompt in share]
     sampled = trainer.sampler.sample(ids, samples=config.samples, keys=[visit for visit, _ in share])
     clock.lap("sample")
     groups = gather(_score(trainer, [prompt for _, prompt in share], ids, sampled), trainer.ranks)
@@ -68,7 +68,7 @@ def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
 
     kl = k1(logprobs=old, reference=reference)
     rewards = sequence_rewards(kl=kl, scores=scores.to(device), mask=mask, beta=trainer.beta)
-    if config.whiten_rewards:
+    if config.scores.whiten:
         rewards = whiten(rewards, mask, shift_mean=False)
     advantages, returns = gae(rewards=rewards, values=values, mask=mask, gamma=1.0, lam=config.lam)
     mean_kl, mean_score = float(sequence_kl(kl=kl, mask=mask).mean()), float(scores.mean())
@@ -148,10 +148,10 @@ def _score(
 
 def _final_scores(trainer: Trainer, raw: Tensor, ended: Tensor) -> Tensor:
     """(episodes,): normalised if asked for; then a fixed score where the length limit cut an answer off (detail 8)."""
-    if trainer.config.normalise_scores:
+    if trainer.config.scores.normalise:
         trainer.moments = trainer.moments.update(raw)
         raw = trainer.moments.normalise(raw)
-    fixed = trainer.config.no_eos_score
+    fixed = trainer.config.scores.no_eos
     return raw if fixed is None else torch.where(ended, raw, fixed)
 
 
@@ -182,9 +182,9 @@ def _passes(trainer: Trainer, trees: Sequence[Tree]) -> list[tuple[list[int], Pa
 def learn(trainer: Trainer, rollout: Rollout) -> dict[str, float]:
     """The inner epochs of an update; returns the means of what was watched over all minibatches."""
     config, clock = trainer.config, _Clock()
-    share = config.rate_schedule()(trainer.update)
-    set_rate(trainer.policy_optimiser, config.rate * share)
-    set_rate(trainer.value_optimiser, config.value_rate * share)
+    share = config.rates.share(config.updates)(trainer.update)
+    set_rate(trainer.policy_optimiser, config.rates.policy * share)
+    set_rate(trainer.value_optimiser, config.rates.value * share)
     size = config.minibatch // config.samples  # trees a minibatch
     seen: list[dict[str, float]] = []
     for epoch in range(config.inner_epochs):
@@ -197,7 +197,7 @@ def learn(trainer: Trainer, rollout: Rollout) -> dict[str, float]:
     first = {"policy/first_ratio_gap": seen[0]["ratio_gap"]}  # detail 15: 0 but for float error
     means.pop("ratio_gap")
     trained = config.inner_epochs * sum(tree.length for tree in rollout.trees)
-    return means | first | {"policy/learning_rate": config.rate * share} | clock.rates(train=trained)
+    return means | first | {"policy/learning_rate": config.rates.policy * share} | clock.rates(train=trained)
 
 
 def _step(trainer: Trainer, rollout: Rollout, minibatch: list[int], *, number: int) -> dict[str, float]:
@@ -226,7 +226,7 @@ def _apply(trainer: Trainer, parameters: list[Any], optimiser: torch.optim.Optim
     """Averages the gradients over ranks, clips, steps, and frees them; returns the norm before clipping."""
     average_gradients(parameters, trainer.ranks)
     norm = clip_gradients(parameters, trainer.config.max_norm, what=f"{what} gradient")
-    if what == "value" or trainer.update >= trainer.config.value_warmup:
+    if what == "value" or trainer.update >= trainer.config.value.warmup:
         optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return norm
@@ -276,10 +276,10 @@ def _value_pass(
         old_values=rollout.values[rows, :width],
         returns=rollout.returns[rows, :width],
         mask=mask,
-        clip=trainer.config.value_clip,
+        clip=trainer.config.value.clip,
         total=total,
     )
-    (trainer.config.value_coefficient * loss.loss).backward()
+    (trainer.config.value.coefficient * loss.loss).backward()
     watched.add("value/loss", loss.loss)
     watched.add("value/clip_fraction", loss.clip_fraction)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.lm.optim import Schedule, constant, linear_to_zero
 
-__all__ = ["KL", "Adapter", "Config", "Ptx", "Result"]
+__all__ = ["KL", "Adapter", "Config", "Judge", "Ptx", "Rates", "Result", "Scores", "Value"]
 
 _COUNTS = (
     "updates",
@@ -18,11 +18,65 @@ _COUNTS = (
     "minibatch",
     "inner_epochs",
     "max_tokens",
-    "judge_every",
     "tokens_per_pass",
     "rows",
     "checkpoint_every",
 )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The held-out judge that picks the best policy, the one that PPO starts from included."""
+
+    spec: tuple[tuple[str, float], ...] = ()  # as `reward`; none: the last weights are kept
+    split: str = "validation"  # of the prompt set
+    every: int = 10  # updates; the start and the last update are always judged
+
+    def __post_init__(self) -> None:
+        require(self.every >= 1, "judge.every", seen=self.every, wanted="1 or more")
+
+
+@dataclass(frozen=True)
+class Value:
+    """The value net and its loss."""
+
+    start: Path | None = None  # reward folder that it starts from; none: the policy's trunk, a fresh head
+    clip: float = 0.2
+    coefficient: float = 0.1
+    warmup: int = 0  # first updates in which it learns alone (detail 17)
+
+    def __post_init__(self) -> None:
+        for name in ("clip", "coefficient"):
+            require(getattr(self, name) > 0, f"value.{name}", seen=getattr(self, name), wanted="above 0")
+        require(self.warmup >= 0, "value.warmup", seen=self.warmup, wanted="0 or more updates")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Adam's learning rates."""
+
+    policy: float = 9e-6
+    value: float = 9e-6
+    schedule: Literal["constant", "linear"] = "constant"  # after the warm-up (P), or to 0 (A, C)
+    warmup: int = 10  # constant: updates from 1/10 of the rate to all of it (P)
+
+    def __post_init__(self) -> None:
+        for name in ("policy", "value"):
+            require(getattr(self, name) > 0, f"rates.{name}", seen=getattr(self, name), wanted="above 0")
+        require(self.warmup >= 0, "rates.warmup", seen=self.warmup, wanted="0 or more updates")
+
+    def share(self, updates: int) -> Schedule:
+        """Share of the learning rates by update, of a run of so many (detail 13)."""
+        return constant(warmup=self.warmup) if self.schedule == "constant" else linear_to_zero(updates)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """From the reward model's scores to rewards."""
+
+    normalise: bool = False  # running mean 0 and variance 1 of the scores
+    no_eos: float | None = -1.0  # replaces the score of a cut-off answer (detail 8); none keeps the reward's
+    whiten: bool = False  # the rewards of all tokens to variance 1
 
 
 @dataclass(frozen=True)
@@ -77,14 +131,10 @@ class Config:
 
     policy: Path  # the SFT folder: where the policy starts, and the KL reference
     reward: tuple[tuple[str, float], ...]  # (reward folder or python:module:function, weight), summed
-    store: str  # where the prompts are: a path or URL
+    store: str = field(metadata=NOT_FINGERPRINTED)  # where the prompts are: a path or URL
     folder: Path = field(default=Path("runs/ppo"), metadata=NOT_FINGERPRINTED)
     prompts: str = "default"  # the prompt set
     split: str = "train"
-    value: Path | None = None  # reward folder that the value net starts from; none: the policy's trunk, a fresh head
-    judge: tuple[tuple[str, float], ...] = ()  # held-out judge that picks the best policy on validation prompts
-    judge_split: str = "validation"
-    judge_every: int = 10  # updates
     updates: int = 500  # 256,000 episodes in batches of 512
     batch: int = 512  # episodes an update
     samples: int = 1  # episodes a prompt
@@ -92,21 +142,15 @@ class Config:
     inner_epochs: int = 1
     max_tokens: int = 64
     temperature: float = 1.0  # of sampling and scoring alike (detail 9)
-    rate: float = 9e-6
-    value_rate: float = 9e-6
-    schedule: Literal["constant", "linear"] = "constant"  # after the warm-up (P), or to 0 (A, C)
-    warmup: int = 10  # constant: updates from 1/10 of the rate to all of it (P)
     clip: float = 0.2
-    value_clip: float = 0.2
-    value_coefficient: float = 0.1
     lam: float = 0.95  # gamma is 1
-    whiten_rewards: bool = False
-    normalise_scores: bool = False  # running mean 0 and variance 1 of the reward model's scores
-    no_eos_score: float | None = -1.0  # replaces the score of a cut-off answer (detail 8); none keeps the reward's
-    value_warmup: int = 0  # first updates in which the value net learns alone (detail 17)
     rescore: bool = False  # old logprobs by a forward pass rather than the sampler's (detail 15)
     ema: float = 0.992  # decay of the weights' moving average, which is what is saved; 0 saves the last weights
     max_norm: float = 1.0  # of each gradient
+    rates: Rates = Rates()
+    value: Value = Value()
+    scores: Scores = Scores()
+    judge: Judge = Judge()
     kl: KL = KL()
     ptx: Ptx = Ptx()
     adapter: Adapter = Adapter()
@@ -119,9 +163,9 @@ class Config:
     def __post_init__(self) -> None:
         for name in _COUNTS:
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
-        for name in ("rate", "value_rate", "clip", "value_clip", "value_coefficient", "max_norm"):
+        for name in ("clip", "max_norm"):
             require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="above 0")
-        require(self.value_warmup >= 0, "value_warmup", seen=self.value_warmup, wanted="0 or more updates")
+        require(0 <= self.seed < 2**32, "seed", seen=self.seed, wanted="0 to below 2^32")
         require(bool(self.reward), "reward", seen=self.reward, wanted="at least one (spec, weight)")
         require(self.batch % self.minibatch == 0, "batch", seen=self.batch, wanted=f"a multiple of {self.minibatch}")
         require(
@@ -141,10 +185,6 @@ class Config:
     def prompts_per_batch(self) -> int:
         return self.batch // self.samples
 
-    def rate_schedule(self) -> Schedule:
-        """Share of the learning rate by update (detail 13)."""
-        return constant(warmup=self.warmup) if self.schedule == "constant" else linear_to_zero(self.updates)
-
 
 @dataclass(frozen=True)
 class Result:
@@ -152,7 +192,7 @@ class Result:
 
     model: str
     updates: int
-    best_update: int  # whose weights `model` holds
+    best_update: int  # whose weights `model` holds; 0 is the policy that PPO started from
     judge: float | None  # the held-out judge's mean on validation prompts, at best_update
     stopped: str  # "finished" or "kl budget"
 

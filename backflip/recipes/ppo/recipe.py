@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
-from backflip.errors import CheckpointError, DataError
+from backflip.errors import CheckpointError
 from backflip.feedback.store import Store
 from backflip.lm.backbone import seed_everything
+from backflip.lm.parents import parents_of
+from backflip.lm.pretraining import text_parents
 from backflip.lm.rewards import Rewards, weighted
 from backflip.lm.sampler import Sampler
-from backflip.lm.specs import PYTHON
 from backflip.recipes.command import command
 from backflip.recipes.ppo.algorithm import gather, learn, rollout
 from backflip.recipes.ppo.config import Config, Result
 from backflip.recipes.ppo.frozen import Frozen
 from backflip.recipes.ppo.trainer import Trainer
 from backflip.records import Prompt, content_id
-from backflip.runs.checkpoint import load_latest, save
-from backflip.runs.files import atomic_folder
+from backflip.runs.checkpoint import discard, load_latest, save
+from backflip.runs.files import atomic_folder, replace_folder
 from backflip.runs.ledger import Run, open_run
 from backflip.runs.lineage import Parent, read_run
 from backflip.runs.metrics import require_finite
@@ -47,8 +48,10 @@ def run(
     CheckpointError where the folder is of other work, TrainingDiverged for a loss or score that is not finite.
     """
     ranks = world()
-    prompts = _prompts(config, config.split)
-    validation = _prompts(config, config.judge_split) if judge or config.judge else []
+    with Store.open(config.store) as store:
+        prompts = store.some_prompts(name=config.prompts, split=config.split)
+        judged = judge or config.judge.spec
+        validation = store.some_prompts(name=config.prompts, split=config.judge.split) if judged else []
     parents = _parents(config, prompts, validation)
     earlier = read_run(config.folder)
     trainer = None if earlier and earlier.status == "done" else _trainer(config, ranks, reward, judge, sampler)
@@ -63,6 +66,7 @@ def run(
             result = _finish(trainer)
             if run:
                 run.finish(vars(result))
+                discard(config.folder / "checkpoints")
         return Result(**all_gather_objects(dict(run.result) if run else {}, ranks)[0])
 
 
@@ -76,7 +80,7 @@ def _trainer(
         return Frozen(load, keep=not config.reload_frozen)
 
     seed_everything(config.seed)
-    judges = frozen(judge, config.judge) if judge or config.judge else None
+    judges = frozen(judge, config.judge.spec) if judge or config.judge.spec else None
     trainer = Trainer(config, ranks, reward=frozen(reward, config.reward), judge=judges, sampler=sampler)
     seed_everything(rank_seed(config.seed, ranks.rank))
     return trainer
@@ -89,14 +93,18 @@ def _train(
     validation: Sequence[Prompt],
     after_update: Callable[[Trainer], None] | None,
 ) -> None:
-    config = trainer.config
+    if trainer.judge and not trainer.update:
+        _record(trainer, run, _judge(trainer, validation))  # so that the best is never worse than the start
     with _progress(trainer) as step:
-        while trainer.update < config.updates and not trainer.stopped:
+        while not trainer.over:
             episodes = rollout(trainer, prompts)
             metrics = episodes.metrics | learn(trainer, episodes)
             trainer.update += 1
-            metrics |= _judge(trainer, validation)
+            _heed_budget(trainer, metrics["objective/kl"])
+            if trainer.judge and (trainer.over or trainer.update % trainer.config.judge.every == 0):
+                metrics |= _judge(trainer, validation)
             _record(trainer, run, metrics)
+            _checkpoint(trainer, run)
             step(note=f"score {metrics['objective/score']:.2f}, KL {metrics['objective/kl']:.1f}")
             if after_update:
                 after_update(trainer)
@@ -113,12 +121,11 @@ def _silent(advance: int = 1, *, note: str = "") -> None:
 
 
 def _judge(trainer: Trainer, validation: Sequence[Prompt]) -> dict[str, float]:
-    """Every `judge_every` updates: the held-out judge's mean on validation prompts; the best policy so far is kept."""
-    if trainer.judge is None or trainer.update % trainer.config.judge_every:
-        return {}
+    """The held-out judge's mean on validation prompts; the best policy so far is kept."""
+    assert trainer.judge is not None
     share = shard(list(enumerate(validation)), trainer.ranks)
     prompts = [prompt for _, prompt in share]
-    ids, keys = [trainer.tokens.prompt(prompt) for prompt in prompts], [_VALIDATION + i for i, _ in share]
+    ids, keys = [trainer.tokens.opening(prompt) for prompt in prompts], [_VALIDATION + i for i, _ in share]
     with trainer.ema.applied():
         sampled = trainer.sampler.sample(ids, samples=1, keys=keys)
         texts = [[trainer.tokens.decode(group[0].tokens)] for group in sampled]
@@ -140,16 +147,20 @@ def _save_policy(trainer: Trainer, folder: Path) -> None:
 
 
 def _record(trainer: Trainer, run: Run | None, metrics: dict[str, float]) -> None:
-    """Writes what the update saw; then, and only then, a checkpoint that has seen it."""
-    config = trainer.config
     require_finite(trainer.update, {k: v for k, v in metrics.items() if k != "value/explained_variance"})
-    budget = config.kl.budget
-    if budget is not None and metrics["objective/kl"] > budget:
-        trainer.stopped = "kl budget"
     if run:
         run.metrics.write(trainer.update, metrics)
-    last = trainer.update == config.updates or bool(trainer.stopped)
-    if last or trainer.update % config.checkpoint_every == 0:
+
+
+def _heed_budget(trainer: Trainer, kl: float) -> None:
+    budget = trainer.config.kl.budget
+    if budget is not None and kl > budget:
+        trainer.stopped = "kl budget"
+
+
+def _checkpoint(trainer: Trainer, run: Run | None) -> None:
+    """Of an update whose metrics are written, and never before they are."""
+    if trainer.over or trainer.update % trainer.config.checkpoint_every == 0:
         state = trainer.state()
         if run:
             save(run.folder / "checkpoints", trainer.update, state, fingerprint=run.fingerprint)
@@ -167,54 +178,35 @@ def _resume(trainer: Trainer, run: Run | None, fingerprint: str) -> None:
             "put the run folder where all of them can read it"
         )
     if run:
-        run.metrics.truncate(trainer.update)
+        run.metrics.truncate(trainer.update if checkpoint else -1)  # the start is judged again: line 0 is its own
 
 
 def _finish(trainer: Trainer) -> Result:
     """Puts the best policy by the held-out judge, or else the last (averaged) one, in `model`."""
     folder = trainer.config.folder
-    if not trainer.best_update:
+    judged = trainer.best > -math.inf
+    if not judged:
         with trainer.ema.applied():
             _save_policy(trainer, folder / "model")
     elif trainer.ranks.rank == 0 and (folder / "best").exists():  # else it was renamed before a kill
-        (folder / "best").rename(folder / "model")
+        replace_folder(folder / "best", folder / "model")
     return Result(
         model=str(folder / "model"),
         updates=trainer.update,
-        best_update=trainer.best_update or trainer.update,
-        judge=trainer.best if trainer.best_update else None,
+        best_update=trainer.best_update if judged else trainer.update,
+        judge=trainer.best if judged else None,
         stopped=trainer.stopped or "finished",
     )
 
 
-def _prompts(config: Config, split: str) -> list[Prompt]:
-    with Store.open(config.store) as store:
-        prompts = list(store.prompts(name=config.prompts, split=split))
-    if not prompts:
-        raise DataError(
-            f"prompt set {config.prompts!r} in {config.store} has no prompts in split {split!r}; "
-            "add some (`backflip data prompts`), or name another set or split"
-        )
-    return prompts
-
-
 def _parents(config: Config, prompts: Sequence[Prompt], validation: Sequence[Prompt]) -> list[Parent]:
-    models = [str(config.policy), *(spec for spec, _ in (*config.reward, *config.judge))]
-    models += [str(config.value)] if config.value else []
-    parents = [Parent("data" if ref.startswith(PYTHON) else "model", ref) for ref in models]
-    for split, chosen in ((config.split, prompts), (config.judge_split, validation)):
+    start = [config.value.start] if config.value.start else []
+    parents = parents_of([config.policy, *(spec for spec, _ in (*config.reward, *config.judge.spec)), *start])
+    for split, chosen in ((config.split, prompts), (config.judge.split, validation)):
         if chosen:
             digest = content_id("prompts", [prompt.id for prompt in chosen])
             parents.append(Parent("data", f"{config.store}#{config.prompts}/{split}", {"sha256": digest}))
-    return parents + [Parent("data", str(path), {"sha256": _digest(path)}) for path in config.ptx.text]
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"ptx.text {path} cannot be read ({error}); wanted a UTF-8 text file") from error
+    return parents + text_parents(config.ptx.text)
 
 
 def main() -> None:

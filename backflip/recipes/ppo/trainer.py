@@ -51,8 +51,8 @@ class Trainer:
         self.value.adapt(rank=adapter.value_rank, layers=adapter.value_layers, alpha=adapter.alpha)
         self.policy_lower, self.value_lower = LowerStates(self.policy), LowerStates(self.value)
         self.policy_parameters, self.value_parameters = trainable([self.policy]), trainable([self.value])
-        self.policy_optimiser = adam(self.policy_parameters, rate=config.rate)
-        self.value_optimiser = adam(self.value_parameters, rate=config.value_rate)
+        self.policy_optimiser = adam(self.policy_parameters, rate=config.rates.policy)
+        self.value_optimiser = adam(self.value_parameters, rate=config.rates.value)
         self.ema = EMA(self.policy_parameters, config.ema)
         settings = SamplerConfig(config.max_tokens, config.temperature, config.rows, config.seed)
         self.sampler = sampler or LocalSampler(self.policy, settings)
@@ -72,6 +72,11 @@ class Trainer:
         if not ptx.text:
             return None
         return Documents(self.tokens, ptx.text, length=ptx.length, seed=self.config.seed)
+
+    @property
+    def over(self) -> bool:
+        """Whether no update is left to do."""
+        return self.update == self.config.updates or bool(self.stopped)
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next (detail 18); prompts and draws follow from `update` and the seed.
@@ -107,13 +112,14 @@ class Trainer:
 
 
 def _value_net(config: Config, device: str) -> Scalar:
-    if config.value is not None:
-        value = Scalar.load(config.value, device=device).eval()
+    start_from = config.value.start
+    if start_from is not None:
+        value = Scalar.load(start_from, device=device).eval()
         wanted = Tokens.load(config.policy)
         if Tokens(value.tokenizer).tokenizer.get_vocab() != wanted.tokenizer.get_vocab():
             raise ConfigError(
-                f"value starts from {config.value}, whose tokenizer differs from {config.policy}'s; a value net reads "
-                "the policy's tokens: leave value out (a fresh head on the policy's trunk), or give one that does"
+                f"value.start is {start_from}, whose tokenizer differs from {config.policy}'s; a value net reads "
+                "the policy's tokens: leave value.start out (a fresh head on the policy's trunk), or give one that does"
             )
         return value
     start = Causal.load(config.policy, device=device)
