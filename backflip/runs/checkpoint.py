@@ -82,7 +82,7 @@ def load_latest(folder: Path, *, fingerprint: str) -> Checkpoint | None:
 
 
 def discard(folder: Path) -> None:
-    """Drops the checkpoints of a run that is done: they are several times the weights, and nothing goes on from them."""
+    """Drops the checkpoints of a run that is done: several times the weights, and nothing goes on from them."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -144,7 +144,7 @@ def find_run(root: Path, name: str) -> RunRecord:
 
 
 def producer(path: Path) -> RunRecord | None:
-    """The run that made a folder or file: its own `run.json`, or that of the folder it lies in; None if it is not there.
+    """The run that made a folder or file: its own `run.json`, or that of the folder above; None if it is not there.
 
     A hub's name is no path, and must not find the run of the folder that it happens to be read in.
     """
