@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import sys
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import pytest
+from forked_command import command
 
 PRELOAD = ["backflip.demo.loop", "transformers.models.llama.modeling_llama", "textstat", "matplotlib.figure"]
 Start = Callable[..., ForkServerProcess]
@@ -32,20 +31,3 @@ def start(fork_server: ForkServerContext) -> Start:
         return process
 
     return begin
-
-
-def command(words: list[str], log: str, cwd: str, limit: int | None) -> None:
-    """Runs in the new process. `limit`: no file may grow beyond so many bytes, as on a full disk."""
-    import resource
-    import signal
-
-    from backflip.cli import main
-
-    os.chdir(cwd)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
-    with open(log, "a", buffering=1, encoding="utf-8") as file:  # noqa: PTH123
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    sys.exit(main(words))
