@@ -32,7 +32,7 @@ from backflip.feedback.selection import Method, choose, priorities
 from backflip.runs import atomic_write_json
 from backflip.runs.version import code_version
 
-__all__ = ["Config", "labels_needed", "learn", "main", "summary"]
+__all__ = ["Config", "interval", "labels_needed", "learn", "main", "summary"]
 
 
 @dataclass(frozen=True)
@@ -134,19 +134,19 @@ def summary(
         gain = (rows - base).mean(axis=1)
         found["methods"][method] = {
             "accuracy": rows.mean(axis=0).round(4).tolist(),
-            "gain_over_random": _interval(float(gain.mean()), [float(gain[d].mean()) for d in drawn]),
+            "gain_over_random": interval(float(gain.mean()), [float(gain[d].mean()) for d in drawn]),
         }
     for wanted in (t for t in targets if t in labels):
         target = float(isotonic_regression(base.mean(axis=0)).x[labels.index(wanted)])
         needed = {}
         for method, rows in curves.items():
             values = [labels_needed(labels, rows[d].mean(axis=0), target) for d in drawn]
-            needed[method] = _interval(labels_needed(labels, rows.mean(axis=0), target), values)
+            needed[method] = interval(labels_needed(labels, rows.mean(axis=0), target), values)
         found["targets"].append({"random_labels": wanted, "accuracy": target, "labels": needed})
     return found
 
 
-def _interval(value: float, drawn: list[float]) -> dict[str, float | None]:
+def interval(value: float, drawn: list[float]) -> dict[str, float | None]:
     """None is "not reached within the budget"."""
     ordered = sorted(drawn)
     low, high = ordered[int(0.025 * len(ordered))], ordered[int(0.975 * len(ordered)) - 1]

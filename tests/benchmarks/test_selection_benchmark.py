@@ -46,7 +46,9 @@ def test_it_learns_and_random_is_its_own_measure() -> None:
     curves = {
         method: np.array(
             [
-                selection.learn(pools.simulated_pool("rankings", seed=s, asked=150, held_out=60), method, config, seed=s)
+                selection.learn(
+                    pools.simulated_pool("rankings", seed=s, asked=150, held_out=60), method, config, seed=s
+                )
                 for s in range(3)
             ]
         )
