@@ -20,7 +20,7 @@ from backflip import __version__, config
 from backflip.errors import ConfigError
 from backflip.recipes.command import exit_code
 
-__all__ = ["COMMANDS", "DATA", "RECIPES", "main"]
+__all__ = ["COMMANDS", "DATA", "LABEL", "RECIPES", "main"]
 
 
 class Command(NamedTuple):
@@ -177,6 +177,29 @@ DATA: Final[Mapping[str, Command]] = MappingProxyType(
         ),
     }
 )
+
+
+# --- label
+
+
+def _label(words: Sequence[str]) -> None:
+    _dispatch(words, LABEL, "backflip label")
+
+
+def _label_command(name: str, kind: str, function: str) -> Callable[[Sequence[str]], None]:
+    def run(words: Sequence[str]) -> None:
+        label = importlib.import_module("backflip.recipes.label")
+        print(getattr(label, function)(tyro.cli(getattr(label, kind), args=words, prog=f"backflip label {name}")))
+
+    return run
+
+
+LABEL: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        "import": Command("answers from a labelling tool", _label_command("import", "LabelImport", "import_labels")),
+        "export": Command("questions to a labelling tool", _label_command("export", "LabelExport", "export_labels")),
+    }
+)
 _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "sft": "stage 1: a model learns from demonstrations",
@@ -197,5 +220,6 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
+        "label": Command("questions to Label Studio or Argilla, and answers from there", _label),
     }
 )

@@ -358,3 +358,28 @@ def test_there_must_be_something_to_export(told: Told, tmp_path: Path, db: Path)
         pass
     assert told("data", "export", tmp_path / "x.jsonl", "--store", db)[0] == 1
     assert not (tmp_path / "x.jsonl").exists()
+
+
+# --- label
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "argilla"])
+def test_questions_go_to_a_tool_and_answers_come_back(told: Told, tmp_path: Path, tool: str) -> None:
+    db, tasks = str(tmp_path / "ours.db"), tmp_path / "tasks.json"
+    asked = [Question("text", (Candidate("a"), Candidate("b")), Prompt.ask(f"{i}?"), priority=i) for i in range(3)]
+    with Store.open(db) as store:
+        store.add_questions(asked)
+        first, second = (c.id for c in asked[0].candidates)
+        store.answer(Answer(asked[0].id, Labeller("ann", "person"), ((second,), (first,)), seconds=4.0))
+    words = ("--store", db, "--format", tool)
+    assert told("label", "export", tasks, "--unanswered", *words) == (0, f"2 questions written to {tasks}")
+    shown = [(row.get("data") or row["fields"])["prompt"] for row in json.loads(tasks.read_text())]
+    assert shown == ["2?", "1?"]  # the highest priority first
+    assert told("label", "export", tasks, *words) == (0, f"1 rows written to {tasks}")
+    other = str(tmp_path / "other.db")
+    said = f"1 answers and 1 questions from {tasks}, 0 were there already"
+    assert told("label", "import", tasks, "--store", other, "--format", tool) == (0, said)
+    with Store.open(db) as ours, Store.open(other) as theirs:
+        assert list(theirs.answers()) == list(ours.answers())
+    assert "there is no store" in told("label", "export", tasks, "--store", f"{db}.no", "--unanswered")[1]
+    assert told("label", "import", "--help")[0] == 0

@@ -28,6 +28,7 @@ __all__ = [
     "ImportFile",
     "PromptFile",
     "Withdrawal",
+    "existing_store",
     "export_rankings",
     "import_demonstrations",
     "import_prompts",
@@ -36,7 +37,7 @@ __all__ = [
     "withdraw_answers",
 ]
 
-FormatName = Literal["jsonl", "hh", "trl", "openai", "oasst", "pandalm"]
+FormatName = Literal["jsonl", "hh", "trl", "openai", "oasst", "pandalm", "label-studio", "argilla"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class ExportFile:
     store: str
     """The feedback store, a path or URL."""
     format: FormatName = "jsonl"
-    """How to write them; only jsonl keeps everything."""
+    """How to write them; jsonl, label-studio and argilla keep everything."""
     project: str = "default"
     """The store's project."""
     purpose: str | None = None
@@ -156,7 +157,7 @@ def import_rankings(config: ImportFile) -> str:
 
 def export_rankings(config: ExportFile) -> str:
     """Exports and says how many rows were written. Raises DataError where there is nothing to write."""
-    with _existing(config.store) as store:
+    with existing_store(config.store) as store:
         count = formats.write(config.file, _rankings(store, config), config.format)
     return f"{count} rows written to {config.file}"
 
@@ -188,7 +189,7 @@ def import_prompts(config: PromptFile) -> str:
 
 def withdraw_answers(config: Withdrawal) -> str:
     """Withdraws and says how many. Raises FeedbackError where there is no such answer or labeller."""
-    with _existing(config.store) as store:
+    with existing_store(config.store) as store:
         what = config.number if config.labeller is None else config.labeller
         assert what is not None
         count = store.withdraw(what, config.reason)
@@ -236,7 +237,8 @@ def _rankings(store: Store, config: ExportFile) -> Iterator[Ranked]:
         yield Ranked(known[answer.question], answer)
 
 
-def _existing(store: str) -> Store:
+def existing_store(store: str) -> Store:
+    """The store, open; raises DataError if there is none."""
     if "://" not in store and not Path(store).is_file():
         raise DataError(f"there is no store at {store}; wanted one with answers: check the path")
     return Store.open(store)

@@ -14,7 +14,7 @@ import pytest
 import tyro
 
 from backflip.cli import COMMANDS, RECIPES
-from backflip.recipes import data
+from backflip.recipes import data, label
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,6 +25,7 @@ DATA = {
     "prompts": data.PromptFile,
     "withdraw": data.Withdrawal,
 }
+LABEL = {"import": label.LabelImport, "export": label.LabelExport}
 VARIABLES = {"$BASE": "base", "$STORE": "feedback.db", "$JUDGE": "python:backflip.demo.task:judge"}
 
 
@@ -47,6 +48,8 @@ def parsed(command: list[str]) -> Any:
     name, *rest = command
     if name == "data":
         return tyro.cli(DATA[rest[0]], args=rest[1:])
+    if name == "label":
+        return tyro.cli(LABEL[rest[0]], args=rest[1:])
     if name == "runs":
         return rest
     module = {"run": "backflip.pipeline", "demo": "backflip.demo.loop"}.get(name, f"backflip.recipes.{name}")

@@ -66,7 +66,12 @@ class Queue(RuleBasedStateMachine):
 
     def question(self, number: int, priority: float = 0.0) -> Question:
         prompt = Prompt.ask(f"{number} of {self.tag}")
-        return Question("text", (Candidate(text="yes"), Candidate(text="no")), prompt, priority=priority)
+        candidates = (Candidate(text="yes"), Candidate(text="no"))
+        return Question("text", candidates, prompt, purpose=self.purpose(number), priority=priority)
+
+    @staticmethod
+    def purpose(number: int) -> str:
+        return "gold" if number % 2 else "train"
 
     def reply(self, number: int, name: str) -> Answer:
         question = self.question(number)
@@ -84,13 +89,21 @@ class Queue(RuleBasedStateMachine):
         entry = self.entries.setdefault(number, Entry(len(self.entries), priority, overlap))
         entry.priority, entry.overlap = max(entry.priority, priority), max(entry.overlap, overlap)
 
-    @rule(name=names, count=st.integers(1, 3), seconds=st.sampled_from([5.0, 20.0]))
-    def lease(self, name: str, count: int, seconds: float) -> None:
-        leases = self.store.leases(self.who(name), count=count, seconds=seconds, project=self.tag, now=self.now)
+    @rule(
+        name=names,
+        count=st.integers(1, 3),
+        seconds=st.sampled_from([5.0, 20.0]),
+        purpose=st.sampled_from([None, "gold"]),
+    )
+    def lease(self, name: str, count: int, seconds: float, purpose: str | None) -> None:
+        leases = self.store.leases(
+            self.who(name), count=count, seconds=seconds, project=self.tag, purpose=purpose, now=self.now
+        )
         mine = [
             (-entry.priority, entry.arrival, number)
             for number, entry in self.entries.items()
             if entry.is_open(self.now) and not entry.holds(name, self.now) and name not in entry.states
+            if purpose in (None, self.purpose(number))
         ]
         expected = [number for *_, number in sorted(mine)[:count]]
         assert [lease.question.id for lease in leases] == [self.question(number).id for number in expected]
@@ -147,6 +160,19 @@ class Queue(RuleBasedStateMachine):
         entry.states[name] = "answered"
         entry.leases.pop(name, None)
 
+    @precondition(lambda self: set(self.answers) - {a for a in self.answers if a[0] in self.withdrawn})
+    @rule(data=st.data())
+    def undo(self, data: st.DataObject) -> None:
+        """What undo does: the answer is withdrawn, and the same labeller answers again."""
+        live = [answer for answer in self.answers if answer[0] not in self.withdrawn]
+        sequence, number, name = data.draw(st.sampled_from(live))
+        assert self.store.withdraw(sequence, "undone") == self._withdraw([(sequence, number, name)])
+        assert self.store.answer(self.reply(number, name)) == self.last + 1
+        self.last += 1
+        self.answers.append((self.last, number, name))
+        self.entries[number].states[name] = "answered"
+        self.entries[number].leases.pop(name, None)
+
     @precondition(lambda self: self.answers)
     @rule(data=st.data())
     def withdraw_one(self, data: st.DataObject) -> None:
@@ -181,15 +207,24 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def counters_agree(self) -> None:
-        entries = self.entries.values()
-        assert self.store.counts(self.tag, now=self.now) == Counts(
-            questions=len(entries),
-            open=sum(entry.is_open(self.now) for entry in entries),
-            leased=sum(entry.live(self.now) for entry in entries),
-            answers=sum(entry.answered() for entry in entries),
-            wanted=sum(max(0, entry.overlap - entry.answered()) for entry in entries),
-            withdrawn=len(self.withdrawn),
-        )
+        for purpose in (None, "gold"):
+            entries = [e for number, e in self.entries.items() if purpose in (None, self.purpose(number))]
+            gone = [a for a in self.answers if a[0] in self.withdrawn and purpose in (None, self.purpose(a[1]))]
+            assert self.store.counts(self.tag, purpose=purpose, now=self.now) == Counts(
+                questions=len(entries),
+                open=sum(entry.is_open(self.now) for entry in entries),
+                leased=sum(entry.live(self.now) for entry in entries),
+                answers=sum(entry.answered() for entry in entries),
+                wanted=sum(max(0, entry.overlap - entry.answered()) for entry in entries),
+                withdrawn=len(gone),
+            )
+
+    @invariant()
+    def what_is_held_agrees(self) -> None:
+        for name in NAMES:
+            held = self.store.held(self.who(name).id, project=self.tag, now=self.now)
+            mine = {e.leases[name][0] for e in self.entries.values() if e.holds(name, self.now)}
+            assert {lease.token for lease in held} == mine
 
     @invariant()
     def answers_agree(self) -> None:

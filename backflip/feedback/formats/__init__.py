@@ -11,6 +11,8 @@ why. `write` puts a whole file under its name or none. Files may be gzipped.
 | openai | pairs of summaries | also origins, worker, shown order, note |
 | oasst | trees with ranked replies | prompt and its user, origins, tiers with ties; one answer a prompt |
 | pandalm | three annotators a pair, with ties | prompt, origins, shown order, tiers with ties |
+| label-studio | tasks of Pairwise or Ranker with annotations | everything |
+| argilla | records of version 2 with responses to a ranking question | everything |
 
 Rankings of more than two go into hh, trl, openai and pandalm as the pairs that they imply, and come back as pairs.
 """
@@ -23,10 +25,10 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from backflip.errors import DataError
-from backflip.feedback.formats import comparisons, hh, oasst, pandalm, rankings, trl
+from backflip.feedback.formats import argilla, comparisons, hh, label_studio, oasst, pandalm, rankings, trl
 from backflip.feedback.formats.files import Row, read_rows, write_rows
 from backflip.feedback.formats.ranked import Imported, Ranked, Skipped
-from backflip.records import Demonstration
+from backflip.records import Demonstration, Question
 
 __all__ = [
     "FORMATS",
@@ -39,6 +41,7 @@ __all__ = [
     "read_demonstrations",
     "write",
     "write_demonstrations",
+    "write_questions",
 ]
 
 
@@ -50,6 +53,7 @@ class Format(NamedTuple):
     array: bool = False
     read_demonstrations: Callable[[Sequence[Row]], list[Demonstration]] | None = None
     write_demonstrations: Callable[[Iterable[Demonstration]], Iterator[dict[str, Any]]] | None = None
+    ask: Callable[[Iterable[Question]], Iterator[dict[str, Any]]] | None = None
 
 
 FORMATS: Final = MappingProxyType(
@@ -65,6 +69,8 @@ FORMATS: Final = MappingProxyType(
         "openai": Format(comparisons.read, comparisons.write),
         "oasst": Format(oasst.read, oasst.write, read_demonstrations=oasst.read_demonstrations),
         "pandalm": Format(pandalm.read, pandalm.write, array=True),
+        "label-studio": Format(label_studio.read, label_studio.write, array=True, ask=label_studio.ask),
+        "argilla": Format(argilla.read, argilla.write, array=True, ask=argilla.ask),
     }
 )
 
@@ -89,6 +95,14 @@ def write(path: Path | str, rows: Iterable[Ranked], format: str) -> int:  # noqa
     """
     chosen = _format(format)
     return write_rows(Path(path), chosen.write(rows), array=chosen.array)
+
+
+def write_questions(path: Path | str, questions: Iterable[Question], format: str) -> int:  # noqa: A002
+    """Writes questions to be answered in another tool ("label-studio", "argilla"); raises DataError as `write`."""
+    chosen = _format(format)
+    if chosen.ask is None:
+        raise DataError(f"format {format!r} holds no questions without answers; wanted 'label-studio' or 'argilla'")
+    return write_rows(Path(path), chosen.ask(questions), array=chosen.array)
 
 
 def read_demonstrations(path: Path | str, format: str = "jsonl") -> list[Demonstration]:  # noqa: A002

@@ -14,7 +14,7 @@ from backflip.records import Answer, Demonstration, Question
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["read", "read_demonstrations", "write", "write_demonstrations"]
+__all__ = ["dump_record", "read", "read_demonstrations", "read_record", "write", "write_demonstrations"]
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -23,7 +23,7 @@ def read(rows: Sequence[Row]) -> Imported:
     """Raises DataError at an unknown or missing field, and at an answer that does not fit its question."""
     ranked = []
     for row in rows:
-        question, answer = _record(row, "question", Question), _record(row, "answer", Answer)
+        question, answer = read_record(row, "question", Question), read_record(row, "answer", Answer)
         with row.at("answer"):
             answer.check(question)
         ranked.append(Ranked(question, answer))
@@ -34,19 +34,20 @@ def write(ranked: Iterable[Ranked]) -> Iterator[dict[str, Any]]:
     """Raises DataError at an answer that does not fit its question, or a number that JSON cannot hold."""
     for question, answer in ranked:
         answer.check(question)
-        yield {"question": _dump(question), "answer": _dump(answer)}
+        yield {"question": dump_record(question), "answer": dump_record(answer)}
 
 
 def read_demonstrations(rows: Sequence[Row]) -> list[Demonstration]:
     """Raises DataError at an unknown or missing field."""
-    return [_record(row, "demonstration", Demonstration) for row in rows]
+    return [read_record(row, "demonstration", Demonstration) for row in rows]
 
 
 def write_demonstrations(demonstrations: Iterable[Demonstration]) -> Iterator[dict[str, Any]]:
-    return ({"demonstration": _dump(demonstration)} for demonstration in demonstrations)
+    return ({"demonstration": dump_record(demonstration)} for demonstration in demonstrations)
 
 
-def _record(row: Row, field: str, kind: type[T]) -> T:
+def read_record(row: Row, field: str, kind: type[T]) -> T:
+    """The record in `field`; raises DataError at an unknown or missing field."""
     data = row.inside(field).data
     with row.at(field):
         try:
@@ -55,7 +56,8 @@ def _record(row: Row, field: str, kind: type[T]) -> T:
             raise DataError(str(error).split(": change ", 1)[0]) from error  # its advice is about configurations
 
 
-def _dump(record: DataclassInstance) -> dict[str, Any]:
+def dump_record(record: DataclassInstance) -> dict[str, Any]:
+    """The record as JSON; raises DataError at a number that JSON cannot hold."""
     try:
         return dump(record)
     except ConfigError as error:
