@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 
 from backflip.config import NOT_FINGERPRINTED, require
+from backflip.feedback.selection import members_wanted
 from backflip.recipes import ask, evaluate, ppo, reward, sample, sft
 from backflip.runs import read_run
 
@@ -208,6 +209,7 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
             model=policy,
             prompts=config.prompts,
             seed=seed,
+            **_guided(config, number),
             **place,
         )
     )
@@ -241,6 +243,16 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
         )
     )
     return Round(samples, asked, learned, trained)
+
+
+def _guided(config: Config, number: int) -> Mapping[str, Any]:
+    """Where `sample.select` is given without selectors: the earlier rounds' reward models; random while too few."""
+    method = config.sample.select
+    if method is None or config.sample.selectors:
+        return {}
+    earlier = [str(s.folder / "model") for s in stages(config) if s.name == "reward" and s.round < number]
+    enough = len(earlier) >= members_wanted(method)
+    return {"select": method, "selectors": tuple(earlier)} if enough else {"select": "random"}
 
 
 def _begin(config: Config, announce: Announce, name: StageName, number: int = 0) -> Path:

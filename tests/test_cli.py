@@ -383,3 +383,27 @@ def test_questions_go_to_a_tool_and_answers_come_back(told: Told, tmp_path: Path
         assert list(theirs.answers()) == list(ours.answers())
     assert "there is no store" in told("label", "export", tasks, "--store", f"{db}.no", "--unanswered")[1]
     assert told("label", "import", "--help")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["data", "label"])
+def test_what_was_withdrawn_goes_nowhere_and_does_not_come_back(
+    told: Told, tmp_path: Path, db: Path, kind: str
+) -> None:
+    """Training reads the same `Store.answers`: tests/recipes/test_reward.py and tests/end_to_end/test_loop.py."""
+    fill(db)
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    told(kind, "export", before, "--store", db)
+    with Store.open(db) as store:
+        gone = next(a for n, a in store.answers() if n == 2)
+    told("data", "withdraw", "--store", db, "--reason", "asked to", "--number", "2")
+    assert told(kind, "export", after, "--store", db)[1].startswith("3 rows")
+    assert "snow" in before.read_text()
+    assert "snow" not in after.read_text()
+    assert "4 were there already" in told(kind, "import", before, "--store", db)[1]
+    with Store.open(db) as store:
+        assert gone not in [a for _, a in store.answers()]
+        assert (store.snapshot().answers, store.counts().withdrawn) == (3, 1)
+        assert gone.question in [q.id for q in store.questions()]  # open again, for others
+    if kind == "label":
+        told("label", "export", after, "--store", db, "--unanswered")
+        assert "snow" in after.read_text()

@@ -10,7 +10,7 @@ import torch
 from backflip.errors import DataError
 from backflip.evaluation.calibration import Calibration, calibration
 from backflip.feedback.intervals import bootstrap_ratio
-from backflip.feedback.quality import ceiling
+from backflip.feedback.quality import ceiling, ceiling_by_group
 from backflip.maths.preference import preference_probability
 from backflip.records import Answer, Labeller
 
@@ -67,12 +67,19 @@ def preference_calibration(judged: Sequence[Judged], *, lapse: float = 0.0) -> C
     return calibration(given.tolist())
 
 
-def agreement_ceiling(answers: Iterable[Answer]) -> dict[str, float] | None:
-    """`feedback.quality.ceiling` as JSON; None where no question was answered by several labellers."""
+def agreement_ceiling(answers: Iterable[Answer]) -> dict[str, Any] | None:
+    """`feedback.quality.ceiling` as JSON, and the same `by_group` (attribute -> value): what accuracy is held against.
+
+    None where no question was answered by several labellers.
+    """
+    given = list(answers)
+    attributes = sorted({name for answer in given for name in answer.labeller.groups})
     try:
-        return dict(ceiling(answers)._asdict())
+        whole = ceiling(given)._asdict()
     except DataError:
         return None
+    groups = {name: ceiling_by_group(given, name) for name in attributes}
+    return whole | {"by_group": {n: {v: rate._asdict() for v, rate in of.items()} for n, of in groups.items()}}
 
 
 def _group(name: str) -> Callable[[Judged], str]:

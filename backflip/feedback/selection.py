@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from backflip.errors import ConfigError, DataError
 
-__all__ = ["MIX", "Method", "choose", "priorities"]
+__all__ = ["MIX", "Method", "choose", "members_wanted", "priorities"]
 
 Method = Literal["random", "disagreement", "information", "near_tie", "mix"]
 Table = NDArray[np.float64]
 MIX: Final[Mapping[Method, float]] = {"disagreement": 0.5, "random": 0.5}
+_MEMBERS: Final[Mapping[Method, int]] = {"random": 0, "near_tie": 1, "disagreement": 2, "information": 2}
 _ENUMERATED = 5  # up to so many candidates all rankings are counted (5! = 120), beyond that some are drawn
 _DRAWN = 200
 
@@ -49,7 +50,7 @@ def priorities(
 
     Raises:
         DataError: scores of another shape than said, or not finite.
-        ConfigError: the method or the mix is unknown, or `disagreement` or `information` has only one member.
+        ConfigError: the method or the mix is unknown, or there are too few members for it.
     """
     questions = [np.asarray(question, dtype=np.float64) for question in scores]
     _check(questions, method, mix)
@@ -65,6 +66,11 @@ def priorities(
     for places, stacked in _by_size(questions):
         result[places] = _MEASURES[method](stacked, lapse, draw)
     return result
+
+
+def members_wanted(method: Method, mix: Mapping[Method, float] = MIX) -> int:
+    """How many members a method needs at least."""
+    return max(_MEMBERS[one] for one in (mix if method == "mix" else (method,)))
 
 
 def choose(priority: Table, count: int) -> NDArray[np.intp]:
@@ -85,8 +91,8 @@ def _check(questions: Sequence[Table], method: Method, mix: Mapping[Method, floa
                 f"scores of question {index} have shape {question.shape}, or are not finite; wanted (members, "
                 "candidates) with 2 or more candidates"
             )
-        if len(question) < 2 and {"disagreement", "information"} & {method, *(mix if method == "mix" else ())}:
-            raise ConfigError(f"{method} of an ensemble of {len(question)}; wanted 2 or more members, or near_tie")
+        if len(question) < (wanted := members_wanted(method, mix)):
+            raise ConfigError(f"{method} of an ensemble of {len(question)}; wanted {wanted} or more members")
 
 
 def _by_size(questions: Sequence[Table]) -> Iterator[tuple[list[int], Table]]:

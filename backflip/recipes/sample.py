@@ -13,16 +13,20 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.feedback.codec import encode_prompt
+from backflip.feedback.selection import Method, choose, members_wanted
 from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
-from backflip.lm.parents import parent_of
+from backflip.lm.parents import parent_of, parents_of
 from backflip.lm.sampler import Completion, LocalSampler, Sampler, SamplerConfig, stream_key
+from backflip.lm.selectors import question_priorities
 from backflip.lm.tokens import Tokens
 from backflip.recipes.command import command
 from backflip.records import MAX_CANDIDATES, MIN_CANDIDATES, Candidate, Prompt, Question, content_id
@@ -72,6 +76,12 @@ class Config:
     """Answers wanted to a question, each by another labeller."""
     priority: float = 0.0
     """The questions' priority: higher is asked first."""
+    select: Method | None = None
+    """Which questions come first, by what the selectors say; None: as the prompts come."""
+    selectors: tuple[str, ...] = ()
+    """What `select` goes by: reward models' folders, or python:package.module:function; an ensemble has two or more."""
+    most: int | None = None
+    """Ask at most so many questions, those that come first; None asks all."""
     origin: str = ""
     """Who made the candidates, never shown; default: the name of the run that made the model, or of its folder."""
     seed: int = 0
@@ -79,7 +89,11 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("samples", "max_tokens", "rows", "chunk", "overlap"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
-        require(self.limit is None or self.limit >= 1, "limit", seen=self.limit, wanted="1 or more, or none")
+        for name in ("limit", "most"):
+            seen = getattr(self, name)
+            require(seen is None or seen >= 1, name, seen=seen, wanted="1 or more, or none")
+        guided = self.select is not None or not self.selectors
+        require(guided, "select", seen=self.select, wanted="how to go by the selectors, such as disagreement")
         require(self.temperature >= 0, "temperature", seen=self.temperature, wanted="0 (greedy) or more")
         require(self.seed >= 0, "seed", seen=self.seed, wanted="0 or more")
         comparable = not self.ask or MIN_CANDIDATES <= self.samples <= MAX_CANDIDATES
@@ -93,7 +107,10 @@ class Config:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with. `asked` counts the questions made, `not_asked` prompts whose samples were all equal."""
+    """What a run ends with. `asked` counts the questions made, `not_asked` prompts whose samples were all equal.
+
+    `left_out` counts the questions that came after the `most` that were asked.
+    """
 
     samples_file: str
     prompts: int
@@ -102,9 +119,11 @@ class Result:
     not_asked: int
     mean_length: float
     ended_share: float
+    left_out: int = 0
 
     def __str__(self) -> str:
         asked = f"; {self.asked} questions asked" if self.asked else ""
+        asked += f", {self.left_out} that came later left out" if self.left_out else ""
         equal = f", {self.not_asked} prompts left out whose samples are all equal" if self.not_asked else ""
         return (
             f"{self.samples} samples of {self.prompts} prompts in {self.samples_file} "
@@ -119,12 +138,13 @@ def run(config: Config, *, sampler: Sampler | None = None) -> Result:
     where the model does not serve, CheckpointError where the folder is of other work.
     """
     here = world()
+    _check_selectors(config)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(config.store))
         prompts = store.some_prompts(name=config.prompts, split=config.split, limit=config.limit)
         digest = {"sha256": content_id([p.id for p in prompts]), "prompts": len(prompts)}
         named = f"{config.store}#{config.prompts}/{config.split}"
-        parents = [parent_of(config.model), Parent("data", named, digest)]
+        parents = [parent_of(config.model), Parent("data", named, digest), *parents_of(config.selectors)]
         opened = open_run(config.folder, recipe="sample", config=config, seed=config.seed, parents=parents)
         ledger = stack.enter_context(opened) if here.rank == 0 else None
         if not all_gather_objects(ledger.done if ledger else False, here)[0]:
@@ -229,16 +249,37 @@ def _finish(config: Config, store: Store, prompts: Sequence[Prompt]) -> Result:
     path = config.folder / SAMPLES
     rows = _read(path)
     questions = _questions(config, prompts, rows) if config.ask else []
-    store.add_questions(questions, overlap=config.overlap, project=config.project)
+    asked = _first(config, questions)
+    with store.transaction():
+        store.add_questions(asked, overlap=config.overlap, project=config.project)
+        if config.select is not None:  # a question that was there has its priority of now
+            store.prioritise({question.id: question.priority for question in asked})
     return Result(
         samples_file=str(path),
         prompts=len(prompts),
         samples=len(rows),
-        asked=len(questions),
+        asked=len(asked),
         not_asked=len(prompts) - len(questions) if config.ask else 0,
         mean_length=sum(len(row["tokens"]) for row in rows) / len(rows),
         ended_share=sum(row["ended"] for row in rows) / len(rows),
+        left_out=len(questions) - len(asked),
     )
+
+
+def _check_selectors(config: Config) -> None:
+    """Before anything is sampled. Raises ConfigError."""
+    if config.select is not None:
+        wanted, given = members_wanted(config.select), len(config.selectors)
+        require(given >= wanted, "selectors", seen=given, wanted=f"{wanted} or more for select {config.select!r}")
+
+
+def _first(config: Config, questions: Sequence[Question]) -> list[Question]:
+    """The questions that are asked, with their priorities, in the order of the prompts."""
+    if config.select is None:
+        return list(questions[: config.most])
+    found = question_priorities(questions, config.selectors, config.select, seed=config.seed)
+    kept = sorted(choose(np.array(found), len(questions) if config.most is None else config.most).tolist())
+    return [replace(questions[i], priority=config.priority + found[i]) for i in kept]
 
 
 def _questions(config: Config, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]]) -> list[Question]:

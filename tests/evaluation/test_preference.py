@@ -63,3 +63,6 @@ def test_the_ceiling_needs_two_labellers() -> None:
     both = agreement_ceiling([one, Answer("q", BO, (("a",), ("b",)))])
     assert both is not None
     assert both["value"] == 1.0
+    groups = both["by_group"]["language"]
+    assert {value: (rate["value"], rate["comparisons"]) for value, rate in groups.items()} == {"": (1, 1), "en": (1, 1)}
+    assert json.loads(json.dumps(both)) == both
