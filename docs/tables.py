@@ -193,6 +193,63 @@ def _reward_hh(page: Page) -> str:
     return f"{_table(['', 'held-out accuracy'], rows)}\n\n{context}"
 
 
+# --- what to ask, and how
+
+
+def _selection(page: Page) -> str:
+    """Labels that each method needs to reach what random choice reaches with so many."""
+    found = page.result("selection")
+    if found is None:
+        return page.missing("selection")
+    methods = found["settings"]["methods"]
+    rows = [
+        [
+            f"{name} ({data['questions']} questions)",
+            f"{target['accuracy']:.1%} ({target['random_labels']})",
+            *(_reached(target["labels"][m]) for m in methods),
+        ]
+        for name, data in found["data"].items()
+        for target in data["targets"]
+    ]
+    return _table(["questions", "accuracy (random's labels)", *methods], rows)
+
+
+def _selection_gain(page: Page) -> str:
+    """The mean gain in held-out accuracy over random choice, over the whole curve."""
+    found = page.result("selection")
+    if found is None:
+        return page.missing("selection")
+    methods = [m for m in found["settings"]["methods"] if m != "random"]
+    rows = [
+        [f"{name} ({data['kind']})", *(_interval(data["methods"][m]["gain_over_random"], "+.1%") for m in methods)]
+        for name, data in found["data"].items()
+    ]
+    return _table(["questions", *methods], rows)
+
+
+def _rank_or_rate(page: Page) -> str:
+    found = page.result("rank_or_rate")
+    if found is None:
+        return page.missing("rank_or_rate")
+    middle = len(found["budgets"]) // 2
+    arms = ("rank", "rate", "normalised", "compared")
+    rows = [
+        [
+            name,
+            *(_interval(of["accuracy"][arm][middle], ".1%") for arm in arms),
+            *(_reached(of["questions_to_match"][arm]) for arm in arms[1:]),
+        ]
+        for name, of in found["conditions"].items()
+    ]
+    heads = ["raters", *arms, *(f"{arm}: questions to match" for arm in arms[1:])]
+    return _table(heads, rows)
+
+
+def _reached(found: Mapping[str, float | None]) -> str:
+    value, low, high = ("never" if found[name] is None else f"{found[name]:.0f}" for name in ("value", "low", "high"))
+    return value if value == low == high else f"{value} ({low} to {high})"
+
+
 # --- the demo's settings
 
 # (field of the loop's configuration, InstructGPT's value, why the demo's differs)
@@ -319,6 +376,9 @@ BLOCKS: Final[Mapping[str, Callable[[Page], str]]] = {
     "seeds": _seeds,
     "rounds": _rounds,
     "reward_hh": _reward_hh,
+    "selection": _selection,
+    "selection_gain": _selection_gain,
+    "rank_or_rate": _rank_or_rate,
     "settings": _settings,
     "weights": _weights,
     "tree": _tree,
