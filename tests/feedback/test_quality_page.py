@@ -236,10 +236,17 @@ def test_a_random_answerer_is_found(candidates: int, count: int) -> None:
     assert [who for who, chance in found.items() if chance.random] == ["blind"]
     blind = found.pop("blind")
     assert blind.p_value > 0.01
-    assert blind.rate.low <= 0.5 <= blind.rate.high < blind.others.value
+    assert blind.rate.low <= 0.5 <= blind.rate.high < blind.others
     for chance in found.values():
         assert chance.p_value < 1e-3
         assert chance.rate.low > 0.5
+
+
+def test_nobody_is_suspected_on_a_handful_of_answers() -> None:
+    answers = [said(str(i), who, "b>a" if who == "x" and i % 2 else "a>b") for i in range(8) for who in "xyz"]
+    found = answers_at_random(answers)["x"]
+    assert (found.rate.value, found.rate.comparisons, found.others, found.random) == (0.5, 8, 1.0, False)
+    assert answers_at_random([said("1", "x", "a>b")]) == {}
 
 
 def test_the_p_value_of_random_answers_is_uniform() -> None:

@@ -1,8 +1,9 @@
 """Who answers at random? Each labeller's strict preferences against the majority of the others.
 
 Somebody who does not look agrees with the majority half of the time, whatever the others do. So a labeller looks
-random if the interval of that agreement holds 1/2 and lies below what the others reach together; the p-value is of
-"answers at random" and says the same the other way round: the smaller, the surer we are that they do look.
+random if, on ten comparisons or more, the interval of that agreement holds 1/2 and lies below what the others reach
+together; the p-value is of "answers at random" and says the same the other way round: the smaller, the surer we are
+that they do look.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from typing import NamedTuple
 import numpy as np
 
 from backflip.feedback.quality.agreement import Told, told_by_others
-from backflip.feedback.quality.relations import Rate, pooled
+from backflip.feedback.quality.relations import Rate, Tally, add, pooled
 from backflip.records import Answer
 
 __all__ = ["Chance", "answers_at_random", "variance"]
 
+_ENOUGH = 10  # comparisons below which nobody is suspected
+
 
 class Chance(NamedTuple):
-    """`rate`: agreement with the majority of the others; `others`: the same of all other labellers together.
+    """`rate`: agreement with the majority of the others; `others`: the same of all others together, NaN if none.
 
     `p_value`: the chance that random answers agree as often or oftener (one-sided). `random`: the labeller looks random
     by the rule of this module.
     """
 
     rate: Rate
-    others: Rate
+    others: float
     p_value: float
     random: bool
 
@@ -44,19 +47,23 @@ def answers_at_random(answers: Iterable[Answer], *, seed: int = 0) -> dict[str, 
     for question in told_by_others(answers):
         for one in question:
             told.setdefault(one.answer.labeller.id, []).append(one)
-    counted = {who: own for who, own in sorted(told.items()) if any(one.tally.total for one in own)}
+    tallies = {who: add(one.tally for one in own) for who, own in told.items()}
+    whole = add(tallies.values())
     return {
-        who: _chance(own, [one for other, theirs in counted.items() if other != who for one in theirs], seed)
-        for who, own in counted.items()
+        who: _chance(own, Tally(whole.right - tallies[who].right, whole.total - tallies[who].total), seed)
+        for who, own in sorted(told.items())
+        if tallies[who].total
     }
 
 
-def _chance(own: Sequence[Told], others: Sequence[Told], seed: int) -> Chance:
-    rate, theirs = pooled([one.tally for one in own], seed), pooled([one.tally for one in others], seed)
+def _chance(own: Sequence[Told], others: Tally, seed: int) -> Chance:
+    rate = pooled([one.tally for one in own], seed)
+    theirs = others.right / others.total if others.total else math.nan
     surplus = sum(2 * one.tally.right - one.tally.total for one in own)
     spread = math.sqrt(math.fsum(variance(one) for one in own))
     p_value = 0.5 * math.erfc(surplus / spread / math.sqrt(2)) if spread else 1.0
-    return Chance(rate, theirs, p_value, random=rate.low <= 0.5 <= rate.high and rate.high < theirs.value)
+    random = rate.comparisons >= _ENOUGH and rate.low <= 0.5 <= rate.high < theirs
+    return Chance(rate, theirs, p_value, random)
 
 
 def variance(told: Told) -> float:
