@@ -127,6 +127,11 @@ def _demo(words: Sequence[str]) -> None:
         raise SystemExit(code)
 
 
+def _studio(words: Sequence[str]) -> None:
+    studio = importlib.import_module("backflip.studio.command")
+    studio.run(_configured(studio.Config, words, "backflip studio"))
+
+
 # --- runs
 
 
@@ -195,6 +200,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         **RECIPES,
         "run": Command("the whole loop, round after round", _recipe("run", "backflip.pipeline")),
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
+        "studio": Command("the web site: people rank, compare and write, and watch the training", _studio),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
     }
