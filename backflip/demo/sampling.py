@@ -16,7 +16,7 @@ from typing import Any
 import tyro
 
 from backflip.demo import task
-from backflip.demo.loop import fill
+from backflip.demo.contents import fill
 from backflip.demo.settings import HUMAN_QUESTIONS, Scale, loop_at, most_texts
 from backflip.lm.hub import SMOLLM2, ModelSource, fetch_model, tiny_model
 from backflip.recipes import sample, sft
