@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.requests import Request
 from starlette.staticfiles import StaticFiles
 
 from backflip import __version__
+from backflip.feedback.projects import Projects
 from backflip.feedback.store import Store
 from backflip.studio import api, failures, pages
-from backflip.studio.security import SecurityHeaders
-from backflip.studio.sessions import identify, require_csrf
+from backflip.studio.accounts.credentials import secret_of
+from backflip.studio.accounts.entry import Accounts
+from backflip.studio.security import Gate, SecurityHeaders
+from backflip.studio.sessions import require_own_form
 from backflip.studio.settings import Settings
 from backflip.studio.signing import Signer
 from backflip.studio.state import HERE, Studio
@@ -24,28 +26,33 @@ from backflip.studio.state import HERE, Studio
 __all__ = ["create_app"]
 
 
-def create_app(store: Store, settings: Settings) -> FastAPI:
-    """The studio over an open store. Who made the store closes it."""
+def create_app(store: Store, settings: Settings, *, clock: Callable[[], float] = time.time) -> FastAPI:
+    """The studio over an open store. Who opened the store closes it."""
     app = FastAPI(
         title="Backflip studio",
         version=__version__,
         openapi_url="/api/openapi.json",
         docs_url=None,  # they come from a CDN
         redoc_url=None,
-        dependencies=[Depends(_who), Depends(require_csrf)],
+        dependencies=[Depends(require_own_form)],
     )
-    app.state.studio = Studio(store, settings, Signer(settings.secret or secrets.token_urlsafe(32)))
+    app.state.studio = _studio(store, settings, clock)
     failures.install(app)
     for package in (api, pages):
         for router in _routers(package):
             app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.add_middleware(Gate, settings=settings)
     app.add_middleware(SecurityHeaders, https=settings.https)
     return app
 
 
-def _who(request: Request) -> None:
-    request.state.user = identify(request)
+def _studio(store: Store, settings: Settings, clock: Callable[[], float]) -> Studio:
+    accounts = Accounts(store, clock, session_seconds=settings.session_hours * 3600)
+    if settings.accounts:
+        accounts.forget_local()
+    signer = Signer(settings.secret or secret_of(store.database, "cookies"))
+    return Studio(store, settings, signer, accounts, Projects(store))
 
 
 def _routers(package: ModuleType) -> Iterator[APIRouter]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from jinja2 import Environment
 from starlette.requests import HTTPConnection
 
+from backflip.feedback.projects import Projects
 from backflip.feedback.store import Store
+from backflip.studio.accounts.entry import Accounts
 from backflip.studio.settings import Settings
 from backflip.studio.signing import Signer
 
@@ -20,14 +22,16 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Studio:
-    """One application: its store, its settings, its keys. Nothing of it is global."""
+    """One application: its store, its settings, its people, its keys. Nothing of it is global."""
 
     store: Store
     settings: Settings
     signer: Signer
+    accounts: Accounts
+    projects: Projects
     environments: dict[str, Environment] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server begins to stop: what streams ends its stream."""
+    """Set when the server begins to stop: whoever streams ends the stream."""
 
 
 def studio_of(request: HTTPConnection) -> Studio:
