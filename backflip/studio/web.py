@@ -15,10 +15,11 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from backflip.studio.i18n import LANGUAGES, language_of, translations
+from backflip.studio.i18n import LANGUAGES, language_of, script_catalogue, translations
 from backflip.studio.sessions import csrf_token
 from backflip.studio.state import HERE, Studio, studio_of
 from backflip.studio.users import Admin, LabellerUser, SignedIn, User, admin, labeller, signed_in
+from backflip.studio.wording import FILTERS
 
 __all__ = [
     "Admin",
@@ -46,6 +47,7 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
         csrf=csrf_token(request),
         language=language,
         languages=LANGUAGES,
+        catalogue=script_catalogue(language),
         settings=studio.settings,
         **context,
     )
@@ -62,5 +64,6 @@ def _environment(studio: Studio, language: str) -> Environment:
             lstrip_blocks=True,
         )
         made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
+        made.filters.update(FILTERS)
         studio.environments[language] = made
     return studio.environments[language]
