@@ -77,9 +77,11 @@ _STUDIO = (
     "CREATE TABLE projects (name TEXT NOT NULL PRIMARY KEY, payload TEXT NOT NULL)",
     """CREATE TABLE writings (
         number INTEGER PRIMARY KEY, project TEXT NOT NULL, author TEXT NOT NULL REFERENCES labellers (id),
-        prompt TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN
-        ('submitted', 'accepted', 'returned', 'withdrawn')), note TEXT NOT NULL, reviewer TEXT NOT NULL,
-        recorded DOUBLE PRECISION NOT NULL, payload TEXT NOT NULL, UNIQUE (author, key))""",
+        prompt TEXT NOT NULL, demonstration TEXT NOT NULL, key TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('submitted', 'accepted', 'returned', 'withdrawn')),
+        note TEXT NOT NULL, reviewer TEXT NOT NULL, recorded DOUBLE PRECISION NOT NULL, payload TEXT NOT NULL,
+        UNIQUE (author, key))""",
+    "CREATE INDEX writings_demonstration ON writings (demonstration)",
     "CREATE INDEX writings_project ON writings (project, prompt)",
     """CREATE TABLE people (
         id TEXT NOT NULL PRIMARY KEY REFERENCES labellers (id),

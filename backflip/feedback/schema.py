@@ -160,6 +160,7 @@ writings = sa.Table(
     _text("project"),
     _text("author"),
     _text("prompt"),  # its id
+    _text("demonstration"),  # its id
     _text("key"),
     _text("state"),
     _text("note"),  # the reviewer's

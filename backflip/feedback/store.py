@@ -345,10 +345,33 @@ class Store(Shelves):
         for row in self._pages(query, answers.c.sequence, after=after):
             yield Numbered(row.sequence, decode_answer(row.payload))
 
+    def last_answers(
+        self, labeller: str, *, before: int | None = None, limit: int = 100
+    ) -> list[tuple[Numbered, bool]]:
+        """A labeller's last answers, newest first, each with whether it was withdrawn; `before` a number, to page."""
+        query = sa.select(answers.c.sequence, answers.c.payload, _is_withdrawn().label("withdrawn"))
+        query = query.where(answers.c.labeller == labeller).order_by(answers.c.sequence.desc()).limit(limit)
+        query = query if before is None else query.where(answers.c.sequence < before)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [(Numbered(row.sequence, decode_answer(row.payload)), bool(row.withdrawn)) for row in rows]
+
+    def gave(self, labeller: str, sequences: Collection[int]) -> bool:
+        """Whether all these answers (by number) are this labeller's."""
+        mine = sa.and_(answers.c.labeller == labeller, answers.c.sequence.in_(set(sequences)))
+        with self._database.read() as connection:
+            found = connection.scalar(sa.select(sa.func.count()).select_from(answers).where(mine))
+        return found == len(set(sequences))
+
     def last_sequence(self) -> int:
         """The number of the last answer; 0 if there is none."""
         with self._database.read() as connection:
             return next_number(connection, answers.c.sequence) - 1
+
+    def version(self) -> tuple[int, int]:
+        """The numbers of the last answer and the last withdrawal: others whenever what counts has changed."""
+        with self._database.read() as connection:
+            return next_number(connection, answers.c.sequence) - 1, next_number(connection, withdrawals.c.number) - 1
 
     def withdraw(self, what: int | str, reason: str) -> int:
         """Withdraws one answer by its number, or all answers so far of a labeller by their id; returns how many.

@@ -11,9 +11,11 @@ from starlette.requests import HTTPConnection
 
 from backflip.feedback.projects import Projects
 from backflip.feedback.store import Store
+from backflip.feedback.writings import Writings
 from backflip.studio.accounts.entry import Accounts
 from backflip.studio.settings import Settings
 from backflip.studio.signing import Signer
+from backflip.studio.tally import Tally
 
 __all__ = ["HERE", "Studio", "studio_of"]
 
@@ -29,6 +31,8 @@ class Studio:
     signer: Signer
     accounts: Accounts
     projects: Projects
+    writings: Writings
+    tally: Tally
     environments: dict[str, Environment] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server begins to stop: whoever streams ends the stream."""

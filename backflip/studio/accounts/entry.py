@@ -13,7 +13,7 @@ from backflip.studio.accounts.limits import Limits
 from backflip.studio.accounts.passwords import Passwords
 from backflip.studio.accounts.people import LOCAL, People, canonical_name
 from backflip.studio.refusals import NotAllowed, NotFound, Refusal
-from backflip.studio.users import User
+from backflip.studio.users import Role, User
 
 __all__ = ["Accounts"]
 
@@ -94,3 +94,17 @@ class Accounts:
                 self.people.join(name, project)
             self.audit.record(admin.id, "added a script", name, address=address, projects=projects)
             return self.credentials.make_token(name, "first")
+
+    def change_person(
+        self, admin: User, name: str, *, role: Role | None = None, active: bool | None = None, address: str
+    ) -> None:
+        """Changes a person's role, or lets them in no more: their sessions end and their tokens are revoked."""
+        asked = {"role": role, "active": None if active is None else int(active)}
+        values = {column: value for column, value in asked.items() if value is not None}
+        with self._store.transaction():
+            if values:
+                self.people.change(name, **values)
+            if active is False:
+                self.credentials.close_sessions(name)
+                self.credentials.revoke_tokens(name)
+            self.audit.record(admin.id, "changed a person", name, address=address, **values)

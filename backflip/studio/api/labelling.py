@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from backflip.feedback.store import Lease
+from backflip.errors import FeedbackError
+from backflip.feedback.projects import Project
 from backflip.records import Answer
-from backflip.studio.api.models import Answered, AnswerIn, LeaseIn, Leases
+from backflip.studio import labelling
+from backflip.studio.access import project_for
+from backflip.studio.api.models import (
+    Answered,
+    AnswerIn,
+    CountsOut,
+    LeaseIn,
+    Leases,
+    PassIn,
+    ProjectName,
+    UndoIn,
+    Undone,
+)
 from backflip.studio.api.shapes import lease_out, receipt
-from backflip.studio.refusals import NotAllowed
+from backflip.studio.labelling import Handed, Wanted
+from backflip.studio.refusals import NotAllowed, NotFound
 from backflip.studio.state import Studio, studio_of
 from backflip.studio.users import LabellerUser, User
 
@@ -21,44 +36,74 @@ router = APIRouter(prefix="/api/projects/{project}", tags=["labelling"])
 
 
 @router.post("/lease")
-def lease(request: Request, user: LabellerUser, project: str, asked: LeaseIn) -> Leases:
+def lease(request: Request, user: LabellerUser, project: ProjectName, asked: LeaseIn) -> Leases:
     """The next questions for this labeller."""
     studio = studio_of(request)
-    return _leases(studio, user, _hand_out(studio, user, project, asked.count))
+    chosen = project_for(studio, user, project)
+    handed = labelling.hand_out(studio, user, chosen, Wanted(asked.count, asked.medium, asked.have))
+    return _leases(studio, user, chosen, handed)
 
 
 @router.post("/answers")
-def answer(request: Request, user: LabellerUser, project: str, given: AnswerIn) -> Answered:
+def answer(request: Request, user: LabellerUser, project: ProjectName, given: AnswerIn) -> Answered:
     """Keeps an answer, however late, and brings the next questions."""
     studio = studio_of(request)
+    chosen = _handed_before(studio, user, project, given)
+    wanted = Wanted(given.next, given.medium, given.have)
+    sequence, handed = labelling.answer(studio, user, chosen, _record(user, given), given.key, wanted)
+    return Answered(sequence=sequence, **dict(_leases(studio, user, chosen, handed)))
+
+
+@router.post("/pass")
+def pass_on(request: Request, user: LabellerUser, project: ProjectName, given: PassIn) -> Leases:
+    """Gives a question to somebody else and brings the next ones; this labeller does not get it again."""
+    studio = studio_of(request)
+    chosen = _handed_before(studio, user, project, given)
+    wanted = Wanted(given.next, given.medium, given.have)
+    handed = labelling.pass_on(studio, user, chosen, given.question, given.reason, wanted)
+    return _leases(studio, user, chosen, handed)
+
+
+@router.post("/undo")
+def undo(request: Request, user: LabellerUser, project: ProjectName, given: UndoIn) -> Undone:
+    """Withdraws an own answer and brings its question again."""
+    studio = studio_of(request)
+    chosen = project_for(studio, user, project)
+    with studio.store.transaction() as store:
+        try:
+            again = store.take_back(given.sequence, user.id, seconds=studio.settings.lease_seconds)
+        except FeedbackError as error:
+            raise NotFound(str(error)) from error
+        if again.project != chosen.name:
+            raise NotFound(f"your answer {given.sequence} is not in project {chosen.name!r}")
+    return Undone(lease=lease_out(studio, user, again))
+
+
+def _handed_before(studio: Studio, user: User, project: str, given: AnswerIn | PassIn) -> Project:
+    chosen = project_for(studio, user, project)
     if given.token != receipt(studio, user.id, project, given.question):
-        raise NotAllowed("this question was not handed to you in this project: ask for a lease")
-    record = Answer(
+        raise NotAllowed("this question was not handed to you in this project: ask for a lease first")
+    return chosen
+
+
+def _record(user: User, given: AnswerIn) -> Answer:
+    return Answer(
         question=given.question,
         labeller=user.as_labeller,
         tiers=tuple(tuple(tier) for tier in given.tiers),
         shown=tuple(given.shown),
         ratings=given.ratings,
-        flags={key: tuple(names) for key, names in given.flags.items()},
+        flags={candidate: tuple(names) for candidate, names in given.flags.items()},
         seconds=given.seconds,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         source="studio",
         note=given.note,
     )
-    with studio.store.transaction() as store:
-        sequence = store.answer(record, key=given.key)
-        leases = _hand_out(studio, user, project, given.next)
-    found = _leases(studio, user, leases)
-    return Answered(sequence=sequence, leases=found.leases, state=found.state, counts=found.counts)
 
 
-def _hand_out(studio: Studio, user: User, project: str, count: int) -> list[Lease]:
-    if not count:
-        return []
-    seconds = studio.settings.lease_seconds
-    return studio.store.leases(user.as_labeller, count=count, project=project, seconds=seconds)
-
-
-def _leases(studio: Studio, user: User, leases: list[Lease]) -> Leases:
-    shown = [lease_out(studio, user, lease) for lease in leases]
-    return Leases(leases=shown, state="open" if shown else "empty")
+def _leases(studio: Studio, user: User, project: Project, handed: Handed) -> Leases:
+    return Leases(
+        leases=[lease_out(studio, user, lease) for lease in handed.leases],
+        state=handed.state,
+        counts=CountsOut(**asdict(studio.tally.of(project.name))),
+    )

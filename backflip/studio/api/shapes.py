@@ -44,7 +44,8 @@ def question_out(studio: Studio, user: User, question: Question) -> QuestionOut:
 def prompt_out(prompt: Prompt) -> PromptOut:
     """A prompt with its HTML."""
     messages = [MessageOut(role=m.role, content=m.content, html=to_html(m.content)) for m in prompt.messages]
-    return PromptOut(messages=messages, text=prompt.text, html=None if prompt.text is None else to_html(prompt.text))
+    html = None if prompt.text is None else to_html(prompt.text)
+    return PromptOut(id=prompt.id, messages=messages, text=prompt.text, html=html)
 
 
 def media_url(studio: Studio, user: User, key: str) -> str:
