@@ -128,8 +128,10 @@ def _demo(words: Sequence[str]) -> None:
 
 
 def _studio(words: Sequence[str]) -> None:
-    studio = importlib.import_module("backflip.studio.command")
-    studio.run(_configured(studio.Config, words, "backflip studio"))
+    from backflip.demo.contents import fill_store
+    from backflip.studio import command
+
+    command.run(_configured(command.Config, words, "backflip studio"), fill=fill_store)
 
 
 # --- runs

@@ -67,13 +67,13 @@ class Writings:
         """Keeps a new demonstration; the same `key` again gives the same one. Without review it is accepted at once."""
         with self._database.write() as connection:
             sent = sa.and_(writings.c.author == new.author.id, writings.c.key == key)
-            if (row := connection.execute(sa.select(writings).where(sent)).first()) is not None:
-                return _from(row)
+            if (before := connection.execute(sa.select(writings).where(sent)).first()) is not None:
+                return _from(before)
             self._store.add_labeller(new.author)
             number = next_number(connection, writings.c.number)
-            row = {"number": number, "project": project.name, "author": new.author.id, "key": key, "note": ""}
-            values = row | {"state": "submitted", "reviewer": ""} | self._content(new)
-            connection.execute(sa.insert(writings).values(**values))
+            row = {"number": number, "project": project.name, "author": new.author.id, "key": key}
+            row |= {"state": "submitted", "note": "", "reviewer": ""} | self._content(new)
+            connection.execute(sa.insert(writings).values(**row))
             if not project.review:
                 self._accept(connection, number, project.name, new)
             return self._one(connection, number)
