@@ -24,11 +24,13 @@ class PromptIn(In):
 
     messages: list[MessageIn] = Field([], max_length=200)
     text: Text | None = None
+    user: str | None = Field(None, max_length=200, description="who wrote it, if that is known")
+    source: str = Field("", max_length=200)
 
-    def record(self, *, user: str | None = None, source: str = "") -> Prompt:
+    def record(self) -> Prompt:
         """The prompt; DataError if it is neither or both."""
         messages = tuple(Message(m.role, m.content) for m in self.messages)
-        return Prompt(messages, self.text, user, source)
+        return Prompt(messages, self.text, self.user, self.source)
 
 
 class CandidateIn(In):

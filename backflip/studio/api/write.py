@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -108,7 +109,7 @@ def submit(request: Request, user: LabellerUser, project: ProjectName, new: Writ
     """Keeps a demonstration; the same key again gives the same one."""
     studio = studio_of(request)
     chosen = project_for(studio, user, project)
-    own = new.prompt.record(user=user.id, source="studio")
+    own = replace(new.prompt.record(), user=user.id, source="studio")
     prompt = studio.writings.known_prompt(chosen, own) or own
     demonstration = Demonstration(prompt, new.answer, user.as_labeller, source="studio")
     return _out(studio.writings.submit(chosen, demonstration, key=new.key))
