@@ -15,6 +15,7 @@ from typing import Any
 
 from backflip.demo import task
 from backflip.errors import DataError
+from backflip.feedback.projects import Project, Projects
 from backflip.feedback.store import Store
 from backflip.records import MIN_CANDIDATES, Candidate, Prompt, Question
 
@@ -22,6 +23,18 @@ __all__ = ["QUESTIONS", "fill", "fill_store", "made", "questions"]
 
 QUESTIONS = "questions.jsonl"
 ORIGIN = "sft"  # as the run that sampled is called
+TITLE = "Explain it to a six-year-old"
+INSTRUCTIONS = """\
+Four answers to one request, as a small model wrote them. Put the best first.
+
+Which of them would you rather read to a child of six?
+
+* It is **about what was asked**, and as far as you know it is true.
+* Its words are plain, and a child knows them.
+* It is a few whole sentences, and it ends by itself.
+
+Most are poor: rank by what is less bad, and tie what is equally bad. "Cannot tell" is an answer too.
+"""
 
 
 def fill(path: Path, *, most: int | None = None, ask: bool = False) -> None:
@@ -37,6 +50,8 @@ def fill_store(store: Store, *, most: int | None = None, ask: bool = True) -> No
     Once is as often: nothing stands twice.
     """
     with store.transaction():
+        if ask and Projects(store).find(task.SOURCE) is None:
+            Projects(store).save(Project(task.SOURCE, title=TITLE, instructions=INSTRUCTIONS))
         for split in task.SPLITS:
             store.add_prompts(task.prompts(split)[:most], name=task.SOURCE, split=split)
         store.add_demonstrations(task.demonstrations()[:most], project=task.SOURCE)
