@@ -19,7 +19,7 @@ _ATTRIBUTES = {"a": {"href", "title"}, "code": {"class"}, "ol": {"start"}}
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     # Images would be fetched from wherever a model says: their text is shown instead.
-    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+    return MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]).disable("image")
 
 
 @lru_cache(maxsize=2048)

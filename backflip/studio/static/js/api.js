@@ -1,6 +1,11 @@
 /** Requests to the studio, and what can go wrong with them as kinds that a page can tell apart. */
 
-const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector('meta[name="csrf-token"]'))?.content || "";
+/** @param {Document} page @param {string} name @returns {string} */
+function meta(page, name) {
+  return /** @type {HTMLMetaElement | null} */ (page.querySelector(`meta[name="${name}"]`))?.content || "";
+}
+
+let csrf = meta(document, "csrf-token");
 
 /** How far the server's clock is ahead of this one's, in seconds. */
 let ahead = 0;
@@ -10,7 +15,24 @@ export function serverTime() {
   return Date.now() / 1000 + ahead;
 }
 
-/** A request that was refused or did not arrive. `kind`: offline, busy, signed-out, stale, forbidden, gone, refused. */
+/**
+ * Reads this page's token anew, if the same person is signed in.
+ * @returns {Promise<boolean>} whether it is another than before
+ */
+export async function refreshCsrf() {
+  try {
+    const response = await fetch(location.href, { credentials: "same-origin" });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const found = meta(page, "csrf-token");
+    if (!response.ok || meta(page, "user") !== meta(document, "user") || !found || found === csrf) return false;
+    csrf = found;
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A request that was refused or did not arrive. `kind`: offline, busy, signed-out, forbidden, gone, refused. */
 export class Failure extends Error {
   /** @param {string} kind @param {string} message @param {number} [status] @param {any} [body] */
   constructor(kind, message, status = 0, body = null) {
@@ -50,6 +72,7 @@ export async function call(method, path, body, { seconds = 20 } = {}) {
       headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRF-Token": csrf },
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: "same-origin",
+      keepalive: body !== undefined && JSON.stringify(body).length < 20_000, // goes out even as the page closes
       signal: AbortSignal.timeout(seconds * 1000),
     });
   } catch (error) {

@@ -60,6 +60,11 @@ export class Holdings {
     return found;
   }
 
+  /** @returns {any[]} what other tabs hold */
+  others() {
+    return storedKeys(this.prefix).filter((key) => key !== this.prefix + this.tab && this.#lives(key)).map((key) => stored(key).value);
+  }
+
   /** @param {any} value */
   save(value) {
     this.value = value;
