@@ -120,6 +120,7 @@ def _listen(config: Config) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
+        listener.listen(2048)  # now, so that the link works as soon as it is printed
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
