@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from studio_kit import Site
 
 from backflip.feedback.store import Store
+from backflip.studio.accounts.entry import Accounts
+from backflip.studio.accounts.passwords import Passwords
 from backflip.studio.app import create_app
 from backflip.studio.settings import Settings
 
@@ -21,7 +24,10 @@ def make_site(store: Store, store_clock: Any, tmp_path: Path) -> Iterator[Callab
 
     def make(**settings: Any) -> Site:
         chosen = {"accounts": True, "media": tmp_path / "media", "runs": tmp_path / "runs"} | settings
-        sites.append(Site(create_app(store, Settings(**chosen), clock=store_clock), store, store_clock))
+        app = create_app(store, Settings(**chosen), clock=store_clock)
+        weak = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        app.state.studio.accounts = Accounts(store, store_clock, session_seconds=1e6, passwords=weak)
+        sites.append(Site(app, store, store_clock))
         return sites[-1]
 
     yield make

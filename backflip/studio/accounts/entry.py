@@ -21,13 +21,20 @@ __all__ = ["Accounts"]
 class Accounts:
     """All about the people of one store, in one place."""
 
-    def __init__(self, store: Store, clock: Callable[[], float], *, session_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        *,
+        session_seconds: float,
+        passwords: Passwords | None = None,
+    ) -> None:
         self._store, self._clock, self._session_seconds = store, clock, session_seconds
         self.people = People(store)
         self.credentials = Credentials(store.database, clock)
         self.invitations = Invitations(store.database, clock)
         self.audit = Audit(store.database, clock)
-        self._passwords, self._limits = Passwords(), Limits(clock)
+        self._passwords, self._limits = passwords or Passwords(), Limits(clock)
 
     def sign_in(self, typed: str, password: str, *, address: str) -> str:
         """A new session; the refusal does not tell whether the name or the password was wrong."""
