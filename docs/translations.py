@@ -81,7 +81,7 @@ def _method(name: str) -> Any:
 def updated(language: str) -> Catalog:
     """The language's catalogue with all words of now: new ones are empty, and those that nobody says are gone."""
     path = _file(language, "po")
-    old = read_po(path.open("rb"), locale=language) if path.exists() else Catalog(locale=language)
+    old = _read(path, language) if path.exists() else Catalog(locale=language)
     new = Catalog(
         locale=language,
         project="Backflip",
@@ -94,6 +94,11 @@ def updated(language: str) -> Catalog:
         known: Message | None = old.get(word.id)
         new.add(word.id, known.string if known and not known.fuzzy and known.id == word.id else "")
     return new
+
+
+def _read(path: Path, language: str) -> Catalog:
+    with path.open("rb") as file:
+        return read_po(file, locale=language)
 
 
 def compiled(catalogue: Catalog) -> bytes:
@@ -135,7 +140,7 @@ def problems(language: str) -> list[str]:
     po = _file(language, "po")
     if not po.exists():
         return [f"there is no {po}"]
-    held = {m.id for m in read_po(po.open("rb"), locale=language) if m.id}
+    held = {m.id for m in _read(po, language) if m.id}
     new = updated(language)
     found = [f"untranslated: {m.id!r}" for m in new if m.id and not _whole(m)]
     found += [f"stale: {key!r}" for key in held - {m.id for m in new}]

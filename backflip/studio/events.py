@@ -53,15 +53,17 @@ class _Watch:
     def __init__(self, look: Look, seconds: float, stopping: asyncio.Event) -> None:
         self._look, self._seconds, self._stopping = look, seconds, stopping
         self._turn = asyncio.Event()
+        self._begun = asyncio.Event()
         self.readers = 0
-        self.task: asyncio.Task[None] | None = None
+        self.task = asyncio.create_task(self._run())
 
-    async def begin(self) -> None:
+    async def begun(self) -> None:
         """The first look comes before the first read, so that no change falls between the two."""
-        seen = await asyncio.to_thread(self._look)
-        self.task = self.task or asyncio.create_task(self._run(seen))
+        await self._begun.wait()
 
-    async def _run(self, seen: Hashable) -> None:
+    async def _run(self) -> None:
+        seen = await asyncio.to_thread(self._look)
+        self._begun.set()
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._seconds)
@@ -98,15 +100,13 @@ class Watches:
             watch = self._watches[key] = _Watch(look, seconds, self._stopping)
         watch.readers += 1
         try:
-            if watch.task is None:
-                await watch.begin()
+            await watch.begun()
             yield watch
         finally:
             watch.readers -= 1
             if not watch.readers:
                 del self._watches[key]
-                if watch.task:
-                    watch.task.cancel()
+                watch.task.cancel()
 
 
 def watches_of(request: Request) -> Watches:
@@ -118,7 +118,9 @@ def watches_of(request: Request) -> Watches:
     return found
 
 
-def stream(request: Request, key: Hashable, look: Look, read: Read, *, after: str = "", seconds: float = 1.0) -> Any:
+def stream(
+    request: Request, key: Hashable, look: Look, read: Read, *, after: str = "", seconds: float = 1.0
+) -> StreamingResponse:
     """A response that tells what changes: `read` is asked at once, and again whenever `look` has seen a change."""
     last = request.headers.get("last-event-id") or after
     return StreamingResponse(

@@ -80,9 +80,8 @@ def _questions(store: Store, project: Project, path: Path, filling: Filling) -> 
 
 def _asked_again(store: Store, project: Project, path: Path, filling: Filling) -> tuple[int, int]:
     ranked = formats.load(path, filling.format).ranked
-    changed = {"purpose": filling.purpose, "priority": filling.priority}
-    found = {q.id: q for q in (replace(one.question, **changed) for one in ranked)}
-    return _ask(store, project, list(found.values()), filling)
+    found = [replace(one.question, purpose=filling.purpose, priority=filling.priority) for one in ranked]
+    return _ask(store, project, found, filling)
 
 
 def _ask(store: Store, project: Project, found: list[Question], filling: Filling) -> tuple[int, int]:

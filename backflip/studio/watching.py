@@ -32,7 +32,7 @@ _HEADLINES = {
 
 def find(root: Path, name: str) -> RunRecord:
     """The run of this name, its path below `root`; NotFound for everything else, whatever it points to."""
-    folder = (root / name).resolve()
+    folder = (root / name.replace("\0", "?")).resolve()
     hidden = any(part.startswith(".") for part in Path(name).parts)
     try:
         record = read_run(folder) if not hidden and folder.is_relative_to(root.resolve()) else None
@@ -87,7 +87,7 @@ def curves(folder: Path) -> dict[str, Any]:
     series = {}
     for name in sorted({name for row in rows for name in row if name != "step"}):
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-        series[name] = _thin(points)
+        series |= {name: _thin(points)} if points else {}
     return {"series": series, "last": steps[-1] if steps else None, "mark": str(mark)}
 
 
@@ -102,18 +102,23 @@ def changes(root: Path, name: str, last: str) -> list[Event]:
     """The events since the id `last`: new lines of metrics, new texts, and how the run stands."""
     record = find(root, name)
     old_metrics, old_texts, old_state = _marks(last)
-    events = []
+    events: list[Event] = []
     metrics, texts = lines_after(record.folder / METRICS, old_metrics), lines_after(record.folder / TEXTS, old_texts)
+    anew = metrics.anew or texts.anew  # a resumed run has cut both back: all of both again
+    if anew:
+        metrics, texts = lines_after(record.folder / METRICS, Mark()), lines_after(record.folder / TEXTS, Mark())
     state = f"{record.status}.{_stat(record.folder / RUN_FILE)[2]}"
     done = f"{metrics.mark}_{texts.mark}_{state}"
-    if metrics.anew or texts.anew:
-        events.append(Event("anew", "{}", done))
+    if anew:
+        events.append(Event("anew", "{}"))
     if metrics.lines:
-        events.append(Event("metrics", f"[{','.join(metrics.lines)}]", done))
+        events.append(Event("metrics", f"[{','.join(metrics.lines)}]"))
     if texts.lines:
-        events.append(Event("texts", f"[{','.join(texts.lines)}]", done))
+        events.append(Event("texts", f"[{','.join(texts.lines)}]"))
     if state != old_state:
-        events.append(Event.of("state", facts(root, record), done))
+        events.append(Event.of("state", facts(root, record)))
+    if events:  # the id comes with the last: who loses the line in between gets all of it again
+        events[-1] = events[-1]._replace(id=done)
     return events + (changes(root, name, done) if metrics.more or texts.more else [])
 
 

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 from studio_kit import Site
+
+from backflip.feedback.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path, store_clock: Any) -> Iterator[Store]:
+    """SQLite alone: nothing here depends on the database."""
+    with Store.open(tmp_path / "feedback.db", clock=store_clock) as opened:
+        yield opened
 
 
 def language(site: Site, **headers: str) -> str:

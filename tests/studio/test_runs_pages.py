@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from studio_kit import Site
 
+from backflip.feedback.store import Store
 from backflip.records import Prompt
 from backflip.runs import Parent, Written, append_texts, open_run
 from backflip.runs.metrics import MetricsWriter
 from backflip.studio.events import Event, Watches
 from backflip.studio.tail import Mark, lines_after
 from backflip.studio.watching import changes, curves
+
+
+@pytest.fixture
+def store(tmp_path: Path, store_clock: Any) -> Iterator[Store]:
+    """SQLite alone: nothing here depends on the database."""
+    with Store.open(tmp_path / "feedback.db", clock=store_clock) as opened:
+        yield opened
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def revoke_token(request: Request, user: SignedIn, token: str) -> Response:
 @router.post("/account/answers/{sequence}/withdraw")
 def withdraw(request: Request, user: LabellerUser, sequence: int) -> Response:
     """Withdraws an own answer."""
-    me.withdraw(request, user, me.WithdrawIn(sequences=[sequence]))
+    me.withdraw(request, user, me.WithdrawIn.model_validate({"sequences": [sequence]}))
     return _back("withdrawn")
 
 

@@ -49,7 +49,7 @@ def projects(request: Request, user: Admin) -> Response:
 def add(request: Request, user: Admin, name: Word, title: Word = "") -> Response:
     """Makes a project and goes to its settings."""
     try:
-        made = make(request, user, NewProject(name=name.strip(), title=title.strip()))
+        made = make(request, user, NewProject.model_validate({"name": name.strip(), "title": title.strip()}))
     except Refusal as refusal:
         return _projects(request, user, problem=str(refusal), name=name, title=title, status=refusal.status)
     except ValidationError:
@@ -70,7 +70,7 @@ async def save(request: Request, user: Admin, project: str) -> Response:
     form = {name: str(value) for name, value in (await request.form()).items()}
     old = project_for(studio_of(request), user, project)
     try:
-        change(request, user, project, ProjectIn(**_values(form)))
+        change(request, user, project, ProjectIn.model_validate(_values(form)))
     except Refusal as refusal:
         return _settings(request, old, form=form, problem=str(refusal), status=refusal.status)
     except (ValidationError, ValueError) as error:
@@ -81,7 +81,7 @@ async def save(request: Request, user: Admin, project: str) -> Response:
 @router.post("/admin/projects/{project}/state")
 def state(request: Request, user: Admin, project: str, state: Word) -> Response:
     """Pauses a project, or opens it again."""
-    change(request, user, project, ProjectIn(state=state))
+    change(request, user, project, ProjectIn.model_validate({"state": state}))
     return RedirectResponse(f"/admin/projects/{quote(project)}?said={state}", status_code=303)
 
 

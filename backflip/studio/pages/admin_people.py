@@ -34,13 +34,19 @@ def people(request: Request, user: Admin, said: str = "") -> Response:  # noqa: 
 @router.post("/people/{name}/role")
 def role(request: Request, user: Admin, name: str, role: Word) -> Response:
     """Changes a role."""
-    return _done(request, "role", lambda: api.change_person(request, user, name, api.PersonIn(role=role)))  # type: ignore[arg-type]
+    return _done(
+        request, "role", lambda: api.change_person(request, user, name, api.PersonIn.model_validate({"role": role}))
+    )
 
 
 @router.post("/people/{name}/active")
 def active(request: Request, user: Admin, name: str, active: Annotated[bool, Form()]) -> Response:
     """Lets somebody in no more, or again."""
-    return _done(request, "active", lambda: api.change_person(request, user, name, api.PersonIn(active=active)))
+    return _done(
+        request,
+        "active",
+        lambda: api.change_person(request, user, name, api.PersonIn.model_validate({"active": active})),
+    )
 
 
 @router.post("/people/{name}/join")
@@ -60,7 +66,9 @@ def qualify(request: Request, user: Admin, name: str, project: Word, qualified: 
     """Overrules how the qualification ended: passed, failed, or open again."""
     known = {"passed": True, "failed": False}.get(qualified)
     return _done(
-        request, "qualified", lambda: api.join(request, user, name, project, api.MembershipIn(qualified=known))
+        request,
+        "qualified",
+        lambda: api.join(request, user, name, project, api.MembershipIn.model_validate({"qualified": known})),
     )
 
 
@@ -75,7 +83,7 @@ def invite(
 ) -> Response:
     """Makes an invitation, and shows its link this once."""
     try:
-        asked = api.InvitationIn(role=role, project=project, note=note, hours=24 * days)  # type: ignore[arg-type]
+        asked = api.InvitationIn.model_validate({"role": role, "project": project, "note": note, "hours": 24 * days})
         made = api.invite(request, user, asked)
     except Refusal as refusal:
         return _people(request, problem=str(refusal), status=refusal.status)
@@ -96,7 +104,8 @@ async def script(request: Request, user: Admin) -> Response:
     form = await request.form()
     projects = [str(name) for name in form.getlist("project")]
     try:
-        new = api.ScriptIn(name=str(form.get("name", "")), kind=str(form.get("kind", "")), projects=projects)  # type: ignore[arg-type]
+        known = {"name": form.get("name"), "kind": form.get("kind"), "projects": projects}
+        new = api.ScriptIn.model_validate(known)
         made = api.add_script(request, user, new)
     except Refusal as refusal:
         return _people(request, problem=str(refusal), status=refusal.status)

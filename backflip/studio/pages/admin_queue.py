@@ -217,7 +217,8 @@ def _new_test(
 ) -> Response:
     given = answers_to(studio_of(request).store, question.id)
     told = [answer for answer in given if not answer.cannot_tell]
-    ranks = {c: place for place, tier in enumerate(ranked_pairs(told).tiers, 1) for c in tier} if told else {}
+    tiers = ranked_pairs(told).tiers if told else ()
+    ranks = {c: str(place) for place, tier in enumerate(tiers, 1) for c in tier}
     ranks |= {c.id: form[f"rank-{c.id}"] for c in question.candidates if form and f"rank-{c.id}" in form}
     shown = [
         {"id": c.id, "html": to_html(c.text or ""), "media": c.media, "rank": ranks.get(c.id, "")}

@@ -39,7 +39,7 @@ def quality(request: Request, user: SignedIn, project: str, kind: str = "") -> R
     """One project's figures: all of them for admins and viewers, the own ones for a labeller."""
     studio = studio_of(request)
     chosen = project_for(studio, user, project)
-    shared = {"project": chosen, "projects": projects_for(studio, user)}
+    shared: dict[str, Any] = {"project": chosen, "projects": projects_for(studio, user)}
     if user.role == "labeller":
         line = _kept(request, ("own", project, user.id), lambda: own_figures(studio.store, project, user.id))
         return render(request, "quality_own.html", line=line, **shared)

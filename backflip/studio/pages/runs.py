@@ -128,7 +128,13 @@ def _tree(studio: Studio, record: RunRecord) -> list[dict[str, Any]]:
 
 def _node(studio: Studio, ancestor: Ancestor, seen: set[Path]) -> dict[str, Any]:
     run, parent = ancestor.run, ancestor.parent
-    known = {"kind": parent.kind, "ref": parent.ref, "detail": dict(parent.detail), "run": None, "parents": []}
+    known: dict[str, Any] = {
+        "kind": parent.kind,
+        "ref": parent.ref,
+        "detail": dict(parent.detail),
+        "run": None,
+        "parents": [],
+    }
     if run is None:
         return known
     known |= {"run": run, "name": name_of(studio.settings.runs, run.folder), "again": run.folder.resolve() in seen}
