@@ -61,9 +61,9 @@ class Picture {
 
   /** @param {boolean} anew */
   draw(anew) {
-    const width = this.plot.clientWidth;
     const named = [...this.series].filter(([, points]) => points.length);
     this.root.hidden = !named.length;
+    const width = this.plot.clientWidth; // 0 while hidden
     if (!width || !named.length) return;
     this.say(named);
     const data = merged(named.map(([, points]) => points));
