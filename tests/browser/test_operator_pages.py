@@ -107,6 +107,7 @@ def test_an_admin_sets_up_a_team(team: Site, visits: Visits) -> None:
     link = admin.locator("#link").inner_text()
     bo = join(visits, team, link, "bo")
     bo.goto(f"{team.url}/rank")
+    bo.get_by_role("button", name="Begin").click()  # the instructions are shown first
     expect(bo.locator(".answer")).to_have_count(3)
     assert bo.goto(f"{team.url}/admin").status == 403  # type: ignore[union-attr]
 
