@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import tyro
 from postgres import postgres
-from studio_visitors import Line, visit
+from studio_visitors import Line, answer, visit
 
 from backflip.feedback.projects import Project, Projects
 from backflip.feedback.store import Store
@@ -57,7 +57,7 @@ class Config:
     questions: int = 1_000_000
     """How many questions the very large store has."""
     looks: int = 1000
-    """How often the next question is asked for there."""
+    """How often a question is answered and the next one asked for there."""
     work: Path = field(default=Path("runs/studio_load"))
     """Where the stores are made; the very large one is kept there."""
     out: Path = Path("docs/results/studio_load.json")
@@ -139,13 +139,18 @@ def next_question(config: Config) -> float:
 
 
 async def _looks(port: int, token: str, count: int) -> list[float]:
-    line, waits, have = Line("127.0.0.1", port, token), [], []
-    for _ in range(count):
+    """What one labeller waits for answer-and-next, with two questions in hand as a page has them."""
+    line, waits = Line("127.0.0.1", port, token), []
+    path = f"/api/projects/{PROJECT}"
+    _, reply = await line.post(f"{path}/lease", {"count": 2})
+    held = reply["leases"]
+    for number in range(count):
+        said = answer(held.pop(0), key=f"look-{number}") | {"next": 1}
         begin = time.monotonic()
-        status, reply = await line.post(f"/api/projects/{PROJECT}/lease", {"count": 1, "have": have[-50:]})
+        status, reply = await line.post(f"{path}/answers", said)
         waits.append(time.monotonic() - begin)
         assert status == 200, reply
-        have += [lease["question"]["id"] for lease in reply["leases"]]
+        held += reply["leases"]
     line.close()
     return waits
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Crowd", "Line", "visit"]
+__all__ = ["Crowd", "Line", "answer", "visit"]
 
 
 class Line:
@@ -81,7 +81,7 @@ async def _label(line: Line, crowd: Crowd, path: str, *, name: str, start: float
         while held and due < end:
             await asyncio.sleep(due - time.monotonic())
             number, due, lease = number + 1, due + every, held.pop(0)
-            said = _answer(lease, key=f"{name}-{number}") | {"next": 1}
+            said = answer(lease, key=f"{name}-{number}") | {"next": 1}
             begin = time.monotonic()
             status, reply = await line.post(f"{path}/answers", said)
             crowd.waits.append(time.monotonic() - begin)
@@ -97,7 +97,8 @@ async def _label(line: Line, crowd: Crowd, path: str, *, name: str, start: float
         line.close()
 
 
-def _answer(lease: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+def answer(lease: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+    """An answer in the shown order."""
     question = lease["question"]
     shown = question["shown"]
     order = {"shown": shown, "tiers": [[candidate] for candidate in shown], "seconds": 4.0}

@@ -170,9 +170,10 @@ def _next_open(labeller: str, project: str, medium: str, purpose: str, *, limit:
 
 def held(connection: sa.Connection, labeller: str, *, project: str, now: float) -> list[Lease]:
     """The leases that a labeller holds now, first to expire first: what a page shows again after a reload."""
-    lease = assignments.c
-    mine = sa.and_(lease.labeller == labeller, lease.expires > now, questions.c.project == project)
-    return sorted(_leases(connection, mine), key=lambda lease: lease.expires)
+    mine = sa.and_(assignments.c.labeller == labeller, assignments.c.expires > now)
+    # The project is looked at here: SQLite would rather read all questions of a project than one labeller's leases.
+    found = [lease for lease in _leases(connection, mine) if lease.project == project]
+    return sorted(found, key=lambda lease: lease.expires)
 
 
 def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Lease]:
@@ -181,7 +182,6 @@ def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> lis
         .join_from(assignments, questions, assignments.c.question == questions.c.number)
         .join(queue, queue.c.question == questions.c.number)
         .where(condition)
-        .order_by(questions.c.number)
     )
     return [
         Lease(
@@ -191,7 +191,7 @@ def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> lis
             project=row.project,
             expires=row.expires,
         )
-        for row in connection.execute(query)
+        for row in sorted(connection.execute(query), key=lambda row: row.question)
     ]
 
 

@@ -87,7 +87,7 @@ class _Body:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if said.isdigit() and int(said) > self._limit:
-            await self._refuse(scope, receive, send)
+            await self._refuse(scope, receive, send, more=True)
             return
 
         async def counted() -> Message:
@@ -96,7 +96,7 @@ class _Body:
             if self._seen <= self._limit:
                 return message
             if not (self._begun or self._refused):
-                await self._refuse(scope, receive, send)
+                await self._refuse(scope, receive, send, more=message.get("more_body", False))
             return {"type": "http.disconnect"}
 
         async def unless_refused(message: Message) -> None:
@@ -110,10 +110,10 @@ class _Body:
             if not self._refused:  # else it is only that the body ended early
                 raise
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, *, more: bool) -> None:
         self._refused = True
-        message: Message = {"more_body": True}
-        while message.get("more_body") and self._seen < self._limit + _DRAINED:
+        while more and self._seen < self._limit + _DRAINED:
             message = await receive()
             self._seen += len(message.get("body", b""))
+            more = message.get("more_body", False)
         await problem(413, f"the request is larger than {self._limit} bytes: send less at once")(scope, receive, send)
