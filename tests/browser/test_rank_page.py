@@ -1,5 +1,7 @@
 """Rank in a real browser: keys, mouse, ties, undo, what a labeller cannot or will not judge, and what a model wrote."""
 
+import re
+
 from browser_kit import PHONE, Site, Visits
 from playwright.sync_api import Page, expect
 
@@ -46,7 +48,7 @@ def test_five_are_ranked_by_mouse(site: Site, visits: Visits) -> None:
     ready(page)
     order = shown(page)
 
-    def drag(number: int, target: str, *, place: int = 0) -> None:
+    def drag(number: int, target: str, *, place: int = 0, shown: list[str]) -> None:
         chip = page.locator(f'.chip[data-id="{order[number - 1]}"]')
         start, end = chip.bounding_box(), page.locator(target).nth(place).bounding_box()
         assert start
@@ -54,17 +56,17 @@ def test_five_are_ranked_by_mouse(site: Site, visits: Visits) -> None:
         page.mouse.move(start["x"] + 20, start["y"] + start["height"] / 2)
         page.mouse.down()
         x, y = end["x"] + end["width"] / 2, end["y"] + end["height"] / 2
-        page.mouse.move(x, y - 12, steps=6)
-        page.mouse.move(x, y, steps=4)
+        page.mouse.move(x, y, steps=12)
+        page.mouse.move(x, y - 1)  # a hand is never quite still
+        page.locator(target).nth(place).locator(".is-ghost").wait_for()  # and lets go when it sees where
         page.mouse.up()
-        expect(page.locator(".is-ghost")).to_have_count(0)
+        expect(page.locator(".ladder:not(.is-dragging) .tier")).to_have_text([re.compile(f"^{t}") for t in shown])
 
-    drag(2, ".gap .drop")
-    expect(page.locator(".tier")).to_have_count(1)
+    drag(2, ".gap .drop", shown=["2"])
     for number in (4, 1):  # a click on an answer's number ranks it next
         page.locator(".answer .tag").nth(number - 1).click()
-    drag(5, ".gap .drop", place=3)  # below the last
-    drag(3, ".tier .drop", place=0)  # level with the best
+    drag(5, ".gap .drop", place=3, shown=["2", "4", "1", "5"])  # below the last
+    drag(3, ".tier .drop", place=0, shown=["2", "4", "1", "5"])  # level with the best
     expect(page.locator(".tier.is-tied .chip")).to_have_count(2)
     page.locator("#submit").click()
     expect(page.locator("#state")).to_contain_text("Nothing to do for now")

@@ -108,7 +108,7 @@ export class AnswerCard {
   #flagList(flags) {
     this.flagList.append(...flags.map(({ name, label }, i) => el("label", { class: "check" },
       el("input", { type: "checkbox", value: name, on: { change: (/** @type {Event} */ event) => this.#flag(name, /** @type {HTMLInputElement} */ (event.target).checked) } }),
-      el("kbd", { text: LETTERS[i] || "", "aria-hidden": "true" }), el("span", { text: label }))));
+      el("kbd", { text: LETTERS[i] || "", "aria-hidden": "true" }), el("span", { text: t(label) }))));
     this.flagList.addEventListener("keydown", (event) => this.#flagKey(event));
     return this.flagList;
   }

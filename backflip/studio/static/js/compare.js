@@ -30,11 +30,11 @@ let shown = "";
 let standing = 0;
 let key = 0;
 
-/** Starts to load a question's clips, once. @param {import("./session.js").Lease} lease */
-function preload(lease) {
+/** Starts to load a question's clips, once. @param {import("./session.js").Lease} lease @param {boolean} [again] if it failed */
+function preload(lease, again = false) {
   const { id, candidates } = lease.question;
   const known = media.get(id);
-  if (known && !known.error) return known;
+  if (known && !(again && known.error)) return known;
   /** @type {{clips: import("./clips.js").Clip[] | null, error: string, done: Promise<void>}} */
   const entry = { clips: null, error: "", done: Promise.resolve() };
   media.set(id, entry);
@@ -73,7 +73,7 @@ function show() {
     location.replace(`/rank/${encodeURIComponent(page.project)}?medium=clip`);
     return;
   }
-  const entry = preload(lease);
+  const entry = preload(lease, lease.question.id !== shown);
   const { id, prompt } = lease.question;
   if (id === shown && standing) return;
   shown = id;

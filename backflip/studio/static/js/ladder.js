@@ -19,6 +19,7 @@ export class Ladder {
     this.hooks = hooks;
     /** @type {any[]} */
     this.sortables = [];
+    this.dropped = 0; // when the last drag ended: the click that follows it means nothing
     this.draw();
   }
 
@@ -45,7 +46,7 @@ export class Ladder {
   #gap(index) {
     const { ranking, chips } = this.hooks;
     const first = !ranking.tiers.length;
-    const hint = first ? t("Drag here, or press {keys} from best to worst", { keys: `1–${chips.length}` }) : "";
+    const hint = first ? matchMedia("(pointer: coarse)").matches ? t("Tap the numbers from best to worst") : t("Press {keys} from best to worst, or drag", { keys: `1–${chips.length}` }) : "";
     return el("div", { class: "gap", "aria-hidden": "true" }, el("div", { class: "drop", data: { drop: "gap", index: String(index) } }), hint && el("span", { class: "gap-hint", text: hint }));
   }
 
@@ -62,8 +63,8 @@ export class Ladder {
     const place = placeText(this.hooks.ranking, id);
     const label = place ? t("Answer {n}, {place}", { n: chip?.number || 0, place }) : t("Answer {n}, not ranked yet", { n: chip?.number || 0 });
     return el("div", { class: "chip", data: { id } },
-      el("button", { class: "chip-button", type: "button", "aria-label": label, on: { click: () => this.hooks.pick(id) } },
-        el("span", { class: "tag", text: String(chip?.number) }), el("span", { class: "excerpt", text: chip?.excerpt || "" })));
+      el("button", { class: "chip-button", type: "button", on: { click: () => performance.now() - this.dropped > 80 && this.hooks.pick(id) } },
+        el("span", { class: "visually-hidden", text: label }), el("span", { class: "tag", "aria-hidden": "true", text: String(chip?.number) }), el("span", { class: "excerpt", text: chip?.excerpt || "" })));
   }
 
   #sortable() {
@@ -76,6 +77,7 @@ export class Ladder {
       delay: 120,
       delayOnTouchOnly: true,
       touchStartThreshold: 6,
+      forceFallback: true, // one way of dragging for mouse, pen and finger; some browsers drag no buttons of themselves
       fallbackTolerance: 4,
       emptyInsertThreshold: 14,
       ghostClass: "is-ghost",
@@ -87,6 +89,7 @@ export class Ladder {
   /** @param {any} event */
   #dropped(event) {
     this.root.classList.remove("is-dragging");
+    this.dropped = performance.now();
     const { drop, index } = event.to.dataset;
     const { ranking, changed } = this.hooks;
     const id = event.item.dataset.id;

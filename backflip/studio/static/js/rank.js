@@ -35,7 +35,13 @@ function show() {
   showState(session, byId("state"));
   byId("question").hidden = byId("dock").hidden = !lease;
   main.classList.toggle("is-working", Boolean(lease));
-  if (!lease || lease.question.id === shown) return;
+  if (!lease) {
+    shown = "";
+    cards = [];
+    byId("answers").replaceChildren();
+    return;
+  }
+  if (lease.question.id === shown) return;
   shown = lease.question.id;
   const { candidates, prompt } = lease.question;
   ranking = new Ranking(candidates.map(({ id }) => id));
@@ -86,6 +92,7 @@ function given() {
 
 function keep() {
   warned = false;
+  byId("dock").classList.remove("is-nudged");
   session.keepDraft(given());
 }
 
