@@ -60,7 +60,9 @@ def test_five_are_ranked_by_mouse(site: Site, visits: Visits) -> None:
         page.mouse.move(x, y - 1)  # a hand is never quite still
         page.locator(target).nth(place).locator(".is-ghost").wait_for()  # and lets go when it sees where
         page.mouse.up()
-        expect(page.locator(".ladder:not(.is-dragging) .tier")).to_have_text([re.compile(f"^{t}") for t in shown])
+        expect(page.locator(".ladder:not(.is-dragging) .tier")).to_have_text(
+            [re.compile(f"^Answer {t},") for t in shown]
+        )
 
     drag(2, ".gap .drop", shown=["2"])
     for number in (4, 1):  # a click on an answer's number ranks it next
