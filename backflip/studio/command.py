@@ -6,6 +6,7 @@ import errno
 import secrets
 import signal
 import socket
+import time
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 from backflip.config import require
 from backflip.errors import ConfigError, FeedbackError
 from backflip.feedback.store import Store
+from backflip.studio.accounts.credentials import Credentials
 from backflip.studio.app import create_app
 from backflip.studio.settings import Settings, is_loopback
 from backflip.studio.state import Studio
@@ -105,9 +107,10 @@ def open_store(config: Config, fill: Callable[[Store], None] | None = None) -> S
     except OSError as error:
         raise FeedbackError(f"the store {config.store} cannot be made ({error.strerror}); give another path") from error
     try:
-        with store.transaction():  # a store that cannot be written is told of now, and not by the first answer
-            if missing and not config.new and fill is not None:
-                fill(store)
+        # A store that cannot be written is told of now, and not by the first answer.
+        Credentials(store.database, time.time).forget_old_sessions()
+        if missing and not config.new and fill is not None:
+            fill(store)
     except BaseException:
         store.close()
         raise

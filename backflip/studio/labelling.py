@@ -1,4 +1,4 @@
-"""What a labeller gets next, and what becomes of what they say."""
+"""What a labeller gets next: the qualification first, if there is one, then the queue with gold questions mixed in."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Literal
 from backflip.feedback.projects import GOLD, QUALIFICATION, TESTS, Project
 from backflip.feedback.quality.gold import gold, references
 from backflip.feedback.store import Lease
-from backflip.records import Answer, Medium
+from backflip.records import Medium
 from backflip.studio.state import Studio
 from backflip.studio.users import User
 
-__all__ = ["Handed", "QueueState", "Wanted", "answer", "hand_out", "pass_on"]
+__all__ = ["Handed", "QueueState", "Wanted", "hand_out"]
 
 QueueState = Literal["open", "empty", "paused", "qualification", "unqualified"]
 
@@ -54,20 +54,6 @@ def hand_out(studio: Studio, user: User, project: Project, wanted: Wanted) -> Ha
         return Handed([], "unqualified")
     leases = _usual(studio, user, project, wanted)
     return Handed(leases, "open" if leases or not wanted.count else "empty")
-
-
-def answer(studio: Studio, user: User, project: Project, given: Answer, key: str, wanted: Wanted) -> tuple[int, Handed]:
-    """Keeps an answer and hands out the next questions, in one transaction."""
-    with studio.store.transaction() as store:
-        sequence = store.answer(given, key=key)
-        return sequence, hand_out(studio, user, project, wanted)
-
-
-def pass_on(studio: Studio, user: User, project: Project, question: str, reason: str, wanted: Wanted) -> Handed:
-    """Gives a question to somebody else and hands out the next ones, in one transaction."""
-    with studio.store.transaction() as store:
-        store.pass_on(Lease("", store.question(question), user.id, project.name, 0.0), reason)
-        return hand_out(studio, user, project, wanted)
 
 
 def _usual(studio: Studio, user: User, project: Project, wanted: Wanted) -> list[Lease]:

@@ -58,11 +58,14 @@ class Credentials:
 
     def open_session(self, person: str, seconds: float) -> str:
         """A new session; what is returned is known to nobody else."""
-        word, now = secrets.token_urlsafe(_BYTES), self._clock()
+        word, expires = secrets.token_urlsafe(_BYTES), self._clock() + seconds
         with self._database.write() as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.expires <= now))
-            connection.execute(sa.insert(sessions).values(digest=digest(word), person=person, expires=now + seconds))
+            connection.execute(sa.insert(sessions).values(digest=digest(word), person=person, expires=expires))
         return word
+
+    def forget_old_sessions(self) -> None:
+        """Those that are over are of no use to anybody."""
+        self._delete(sessions, sessions.c.expires <= self._clock())
 
     def user_of_session(self, word: str) -> User | None:
         """Who the session is of; None if it is over."""

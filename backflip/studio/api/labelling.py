@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from backflip.errors import FeedbackError
 from backflip.feedback.projects import Project
+from backflip.feedback.store import Lease
 from backflip.records import Answer
-from backflip.studio import labelling
 from backflip.studio.access import project_for
 from backflip.studio.api.models import (
     Answered,
@@ -25,7 +25,7 @@ from backflip.studio.api.models import (
     Undone,
 )
 from backflip.studio.api.shapes import lease_out, receipt
-from backflip.studio.labelling import Handed, Wanted
+from backflip.studio.labelling import Handed, Wanted, hand_out
 from backflip.studio.refusals import NotAllowed, NotFound
 from backflip.studio.state import Studio, studio_of
 from backflip.studio.users import LabellerUser, User
@@ -40,7 +40,7 @@ def lease(request: Request, user: LabellerUser, project: ProjectName, asked: Lea
     """The next questions for this labeller."""
     studio = studio_of(request)
     chosen = project_for(studio, user, project)
-    handed = labelling.hand_out(studio, user, chosen, Wanted(asked.count, asked.medium, asked.have))
+    handed = hand_out(studio, user, chosen, Wanted(asked.count, asked.medium, asked.have))
     return _leases(studio, user, chosen, handed)
 
 
@@ -48,9 +48,11 @@ def lease(request: Request, user: LabellerUser, project: ProjectName, asked: Lea
 def answer(request: Request, user: LabellerUser, project: ProjectName, given: AnswerIn) -> Answered:
     """Keeps an answer, however late, and brings the next questions."""
     studio = studio_of(request)
-    chosen = _handed_before(studio, user, project, given)
-    wanted = Wanted(given.next, given.medium, given.have)
-    sequence, handed = labelling.answer(studio, user, chosen, _record(user, given), given.key, wanted)
+    record = _record(user, given)
+    with studio.store.transaction() as store:  # one, and so one wait for the disk
+        chosen = _handed_before(studio, user, project, given)
+        sequence = store.answer(record, key=given.key)
+        handed = hand_out(studio, user, chosen, Wanted(given.next, given.medium, given.have))
     return Answered(sequence=sequence, **dict(_leases(studio, user, chosen, handed)))
 
 
@@ -58,9 +60,10 @@ def answer(request: Request, user: LabellerUser, project: ProjectName, given: An
 def pass_on(request: Request, user: LabellerUser, project: ProjectName, given: PassIn) -> Leases:
     """Gives a question to somebody else and brings the next ones; this labeller does not get it again."""
     studio = studio_of(request)
-    chosen = _handed_before(studio, user, project, given)
-    wanted = Wanted(given.next, given.medium, given.have)
-    handed = labelling.pass_on(studio, user, chosen, given.question, given.reason, wanted)
+    with studio.store.transaction() as store:
+        chosen = _handed_before(studio, user, project, given)
+        store.pass_on(Lease("", store.question(given.question), user.id, chosen.name, 0.0), given.reason)
+        handed = hand_out(studio, user, chosen, Wanted(given.next, given.medium, given.have))
     return _leases(studio, user, chosen, handed)
 
 
