@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,12 +142,16 @@ def problems(language: str) -> list[str]:
     po = _file(language, "po")
     if not po.exists():
         return [f"there is no {po}"]
+    templates = {word.id for word in words() if not word.script}
     held = {m.id for m in _read(po, language) if m.id}
     new = updated(language)
     found = [f"untranslated: {m.id!r}" for m in new if m.id and not _whole(m)]
     found += [f"stale: {key!r}" for key in held - {m.id for m in new}]
     found += [f"not in the catalogue: {m.id!r}" for m in new if m.id and m.id not in held]
     found += [f"placeholders differ: {m.id!r}" for m in new if m.id and _whole(m) and not _same_holes(m)]
+    found += [
+        f"not to be formatted: {m.id!r} (a per cent sign is %%)" for m in new if m.id in templates and not _formats(m)
+    ]
     made = {"mo": compiled(new), "json": scripts(new).encode()}
     for kind, content in made.items():
         path = _file(language, kind)
@@ -160,7 +166,6 @@ def _whole(message: Message) -> bool:
 
 def _same_holes(message: Message) -> bool:
     """Whether a translation has what is filled in at run time, and nothing else."""
-    import re
 
     def holes(text: str) -> set[str]:
         return set(re.findall(r"%\(\w+\)s|\{\w+\}", text))
@@ -169,6 +174,16 @@ def _same_holes(message: Message) -> bool:
     strings = [message.string] if isinstance(message.string, str) else list(message.string)
     wanted = set().union(*map(holes, ids))
     return all(holes(text) <= wanted and (len(ids) > 1 or holes(text) == wanted) for text in strings)
+
+
+def _formats(message: Message) -> bool:
+    """Whether templates can fill it in: they treat every text as a format."""
+    try:
+        for text in [message.string] if isinstance(message.string, str) else message.string:
+            _ = text % defaultdict(str)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _file(language: str, kind: str) -> Path:

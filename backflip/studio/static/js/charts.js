@@ -27,6 +27,7 @@ function panels() {
 }
 
 const SERIES = 6; // colours there are
+const FEW = 25; // points that are shown one by one
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8]; // a step is a whole number
 
 /** One picture of a few metrics. */
@@ -35,11 +36,11 @@ class Picture {
   constructor(parent, title) {
     this.values = el("ul", { class: "curve-values" });
     this.plot = el("div", { class: "curve-plot" });
-    this.table = el("tbody");
     this.root = el("figure", { class: "curve" }, el("figcaption", { text: title }), this.values, this.plot);
     /** @type {Map<string, Point[]>} */
     this.series = new Map();
     this.chart = null;
+    this.dots = "";
     this.drawn = 0;
     parent.append(this.root);
     new ResizeObserver(() => this.draw(true)).observe(this.plot);
@@ -67,15 +68,15 @@ class Picture {
     if (!width || !named.length) return;
     this.say(named);
     const data = merged(named.map(([, points]) => points));
-    const one = data[0].length < 2;
-    if (this.chart && !anew && this.chart.series.length === named.length + 1 && one === this.one) {
+    const dots = named.map(([, points]) => points.length < FEW).join();
+    if (this.chart && !anew && this.chart.series.length === named.length + 1 && dots === this.dots) {
       this.chart.setData(data);
       return;
     }
-    this.one = one;
+    this.dots = dots;
     this.chart?.destroy();
     // @ts-ignore uPlot is a classic script
-    this.chart = new globalThis.uPlot(options(width, this.plot.clientHeight, named.map(([name]) => name), one), data, this.plot);
+    this.chart = new globalThis.uPlot(options(width, this.plot.clientHeight, named.map(([, points]) => points.length < FEW)), data, this.plot);
   }
 
   /** @param {[string, Point[]][]} named */
@@ -97,8 +98,8 @@ function merged(curves) {
   })];
 }
 
-/** @param {number} width @param {number} height @param {string[]} names @param {boolean} dots */
-function options(width, height, names, dots) {
+/** @param {number} width @param {number} height @param {boolean[]} dotted whether a curve shows its points */
+function options(width, height, dotted) {
   const style = getComputedStyle(document.documentElement);
   const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${style.getPropertyValue("--font")}` };
@@ -109,7 +110,7 @@ function options(width, height, names, dots) {
     cursor: { y: false, points: { size: 6 } },
     scales: { x: { time: false } },
     axes: [{ ...axis, size: 24, values: label, incrs: WHOLE }, { ...axis, size: 56, values: label }],
-    series: [{}, ...names.map((_, i) => ({ stroke: colour(`--series-${(i % SERIES) + 1}`), width: 1.75, spanGaps: true, points: { show: dots, size: 6 } }))],
+    series: [{}, ...dotted.map((dots, i) => ({ stroke: colour(`--series-${(i % SERIES) + 1}`), width: 1.75, spanGaps: true, points: { show: dots, size: 5 } }))],
   };
 }
 
