@@ -32,7 +32,8 @@ ROOT: Final = Path(__file__).resolve().parents[1] / "backflip" / "studio"
 LANGUAGES: Final = ("zh_CN",)
 _NO_DATE: Final = datetime(2026, 1, 1, tzinfo=UTC)  # the same words give the same files
 _PLACE: Final = "LC_MESSAGES/messages"
-_PYTHON: Final[dict[str, Any]] = {"_": None, "gettext": None, "ngettext": (1, 2)}
+_REFUSALS: Final = ("Refusal", "NotAllowed", "NotFound", "Conflict")  # whose words a page shows
+_PYTHON: Final[dict[str, Any]] = {"_": None, "gettext": None, "ngettext": (1, 2)} | dict.fromkeys(_REFUSALS)
 _SCRIPTS: Final[dict[str, Any]] = {"t": None, "tn": (1, 2)}
 
 
@@ -142,7 +143,7 @@ def problems(language: str) -> list[str]:
     po = _file(language, "po")
     if not po.exists():
         return [f"there is no {po}"]
-    templates = {word.id for word in words() if not word.script}
+    templates = {word.id for word in words() if word.file.endswith(".html")}
     held = {m.id for m in _read(po, language) if m.id}
     new = updated(language)
     found = [f"untranslated: {m.id!r}" for m in new if m.id and not _whole(m)]

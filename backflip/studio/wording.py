@@ -14,7 +14,9 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-__all__ = ["FILTERS", "duration", "moment", "number", "percent", "plain_value"]
+from backflip.studio.i18n import translations
+
+__all__ = ["FILTERS", "duration", "moment", "number", "percent", "plain_value", "translated"]
 
 NOTHING: Final = "–"
 
@@ -58,11 +60,24 @@ def duration(context: Context, seconds: float | None) -> Any:
     return _("%(n)s h", n=number(seconds / 3600, 1))
 
 
+@pass_context
+def translated(context: Context, text: str) -> str:
+    """A message of the program in the page's language, where the catalogue has it. It is no format."""
+    return translations(context["language"]).gettext(text)
+
+
 def plain_value(value: Any) -> str:
     """A configuration's value as JSON, texts without their quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
-    {"moment": moment, "number": number, "percent": percent, "duration": duration, "plain_value": plain_value}
+    {
+        "moment": moment,
+        "number": number,
+        "percent": percent,
+        "duration": duration,
+        "plain_value": plain_value,
+        "translated": translated,
+    }
 )

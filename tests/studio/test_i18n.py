@@ -61,3 +61,13 @@ def test_another_language_or_another_site_is_refused(site: Site) -> None:
     assert visitor.form("/language", language="xx").status_code == 400
     reply = visitor.form("/language", language="en", next="//elsewhere.test/")
     assert reply.headers["location"] == "/"
+
+
+def test_what_is_refused_is_said_in_the_pages_language(site: Site) -> None:
+    reply = site.visitor().client.post(
+        "/login",
+        data={"csrf_token": site.visitor().csrf, "name": "100 %s %(x)d", "password": "x"},
+        headers={"accept-language": "zh"},
+    )
+    assert reply.status_code == 403
+    assert "名称或密码错误" in reply.text

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from backflip.feedback.projects import Project
-from backflip.records import content_id
 from backflip.studio.access import project_for
 from backflip.studio.api.projects import FlagOut, NewProject, ProjectIn, change, make
 from backflip.studio.markdown import to_html
@@ -113,7 +112,6 @@ def _settings(
         said=said,
         flags=flags,
         preview=to_html(form["instructions"] if form and "instructions" in form else project.instructions),
-        version=content_id(project.instructions)[:8],
     )
 
 

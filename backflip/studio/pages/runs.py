@@ -91,7 +91,7 @@ async def events(request: Request, user: SignedIn, run: str = "", after: str = "
     mine = projects if user.may("admin") else await run_in_threadpool(_joined, studio, user, projects)
 
     def overview(_: str) -> list[Event]:
-        counts = {name: vars(studio.store.counts(name)) for name in mine}
+        counts = {name: vars(studio.tally.of(name)) for name in mine}
         return [Event.of("runs", _listed(root)), Event.of("counts", counts)]
 
     def look() -> Any:
