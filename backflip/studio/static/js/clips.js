@@ -102,14 +102,13 @@ export class Clock {
   }
 }
 
-/** A clip that plays by itself. @param {string} url @returns {HTMLElement} */
-export function player(url) {
+/** A box in which a clip plays by a clock, with the others of that clock. @param {string} url @param {Clock} clock */
+export function player(url, clock) {
   const box = el("div", { class: "clip-box" }, el("span", { class: "muted", text: t("Loading the clip") }));
-  const clock = new Clock();
   loadClip(url).then(
     (clip) => {
       box.replaceChildren(clip.element);
-      clock.show([clip]);
+      clock.show([...clock.clips, clip].filter(({ element }) => element.isConnected));
     },
     (error) => box.replaceChildren(el("span", { class: "muted", text: error.message })),
   );

@@ -10,7 +10,9 @@ import { Session } from "./session.js";
 import { fillHelp, listen } from "./shortcuts.js";
 import { showInstructions, showOutbox, showProgress, showState, undo } from "./workbench.js";
 
-const AHEAD = 10;
+const AHEAD = 8;
+const AT_ONCE = 3; // pairs that load at the same time, so that the first is not held up by the last
+const BACK = 3; // pairs that are kept loaded for undo: browsers bear a few dozen videos
 const TOO_SOON = 150; // ms: nobody has judged a pair that has just come; a bouncing key has
 const SPEEDS = [1, 0.5, 0.25];
 const SPEED_KEY = "backflip.compare.speed";
@@ -39,18 +41,25 @@ function preload(lease, again = false) {
   const entry = { clips: null, error: "", done: Promise.resolve() };
   media.set(id, entry);
   entry.done = Promise.all(candidates.slice(0, 2).map(({ url }) => loadClip(url || ""))).then(
-    (clips) => { entry.clips = clips; },
+    (clips) => {
+      entry.clips = clips;
+      performance.mark("compare:loaded");
+    },
     (error) => { entry.error = error.message; },
   );
-  entry.done.then(() => session.current?.question.id === id && show());
+  entry.done.then(() => (session.current?.question.id === id ? show() : preloadAll()));
   return entry;
 }
 
-/** Loads ahead, in order, and forgets what cannot come back. */
+/** Loads ahead, in order, and forgets what is long past. */
 function preloadAll() {
   const wanted = [session.current, ...session.ready].filter((lease) => lease !== null);
-  for (const lease of wanted) preload(lease);
-  const kept = new Set([...wanted, ...session.done.map(({ lease }) => lease)].map((lease) => lease.question.id));
+  for (const lease of wanted) {
+    if ([...media.values()].filter((entry) => !entry.clips && !entry.error).length >= AT_ONCE) break;
+    preload(lease);
+  }
+  const past = session.done.slice(-BACK).map(({ lease }) => lease);
+  const kept = new Set([...wanted, ...past].map((lease) => lease.question.id));
   for (const [id, entry] of media) {
     if (kept.has(id)) continue;
     entry.clips?.forEach((clip) => clip.close());

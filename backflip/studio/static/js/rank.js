@@ -1,7 +1,7 @@
 /** Rank: order the answers by pressing their numbers from best to worst, by dragging, or both. */
 
 import { AnswerCard, promptParts } from "./answers.js";
-import { player } from "./clips.js";
+import { Clock, player } from "./clips.js";
 import { announce, byId, data, el } from "./dom.js";
 import { t, tn } from "./i18n.js";
 import { Ladder } from "./ladder.js";
@@ -18,6 +18,8 @@ const outbox = new Outbox(page.user);
 const session = new Session({ ...page, ahead: 4 }, outbox);
 const note = /** @type {HTMLTextAreaElement} */ (byId("note"));
 const main = byId("main");
+
+const clock = new Clock(); // of clips, where more than two are ranked
 
 let ranking = new Ranking([]);
 /** @type {AnswerCard[]} */
@@ -39,6 +41,7 @@ function show() {
     shown = "";
     cards = [];
     byId("answers").replaceChildren();
+    clock.show([]);
     return;
   }
   if (lease.question.id === shown) return;
@@ -46,7 +49,7 @@ function show() {
   const { candidates, prompt } = lease.question;
   ranking = new Ranking(candidates.map(({ id }) => id));
   const hooks = { pick, select, changed: keep };
-  cards = candidates.map((c, i) => new AnswerCard(c, i + 1, page, hooks, c.url ? player(c.url) : null));
+  cards = candidates.map((c, i) => new AnswerCard(c, i + 1, page, hooks, c.url ? player(c.url, clock) : null));
   byId("prompt").hidden = !prompt;
   byId("prompt-text").replaceChildren(...promptParts(prompt));
   byId("answers").replaceChildren(...cards.map((card) => card.root));

@@ -76,7 +76,7 @@ export class Session extends EventTarget {
 
   /** Fetches until enough is ready. */
   async fill() {
-    const count = this.ahead - this.ready.length;
+    const count = this.ahead + (this.current ? 0 : 1) - this.ready.length;
     if (this.filling || count <= 0) return;
     this.filling = true;
     try {
@@ -237,10 +237,14 @@ export class Session extends EventTarget {
 
   /** @param {import("./outbox.js").Item} item */
   #complete(item) {
-    const ours = item.path.startsWith(`${this.base}/`) && (item.what === "answer" || item.what === "pass");
-    if (!ours) return {};
+    if (!this.#isOurs(item)) return {};
     const next = this.filling ? 0 : Math.max(0, Math.min(20, this.ahead - this.ready.length));
     return { next, medium: this.medium };
+  }
+
+  /** @param {import("./outbox.js").Item} item @returns {boolean} of this project; it may be another page's that sends it */
+  #isOurs(item) {
+    return item.path.startsWith(`${this.base}/`) && (item.what === "answer" || item.what === "pass");
   }
 
   /** @param {{item: import("./outbox.js").Item, response: any}} detail */
@@ -249,7 +253,7 @@ export class Session extends EventTarget {
     if (done) done.sequence = response.sequence || 0;
     else if (response.sequence) store(this.#sentKey(item.key), { at: Date.now(), sequence: response.sequence });
     if (done?.what === "pass") this.done = this.done.filter((other) => other !== done);
-    if (item.path.startsWith(`${this.base}/`)) this.#take(response, false);
+    if (this.#isOurs(item)) this.#take(response, false);
     this.#save();
   }
 
