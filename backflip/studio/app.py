@@ -46,10 +46,9 @@ def create_app(store: Store, settings: Settings, *, clock: Callable[[], float] =
     )
     app.state.studio = _studio(store, settings, clock)
     failures.install(app)
-    for router in _routers(api):
-        app.include_router(router, responses=_REFUSALS)
-    for router in _routers(pages):
-        app.include_router(router)
+    for package in (api, pages):
+        for router in _routers(package):
+            app.include_router(router, responses=_REFUSALS)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Gate, settings=settings)
     app.add_middleware(SecurityHeaders, https=settings.https)

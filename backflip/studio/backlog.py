@@ -20,6 +20,7 @@ __all__ = [
     "answers_to",
     "lanes_of",
     "look_up",
+    "newest_clips",
     "open_ids",
     "question_in",
     "upcoming",
@@ -90,6 +91,15 @@ def question_in(store: Store, project: str, key: str) -> Question | None:
     with store.database.read() as connection:
         row = connection.execute(query).first()
     return None if row is None else _from(row).question
+
+
+def newest_clips(store: Store, project: str, *, limit: int = 4) -> list[str]:
+    """The media of the clips that were asked about last."""
+    query = sa.select(questions.c.payload).where(questions.c.project == project, questions.c.medium == "clip")
+    with store.database.read() as connection:
+        payloads = list(connection.scalars(query.order_by(questions.c.number.desc()).limit(limit)))
+    shown = [c.media for payload in payloads for c in decode_question(payload, priority=0.0).candidates if c.media]
+    return shown[:limit]
 
 
 def answers_to(store: Store, key: str) -> list[Answer]:

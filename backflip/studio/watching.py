@@ -84,7 +84,7 @@ def curves(folder: Path) -> dict[str, Any]:
         mark, more = tail.mark, tail.more
     rows = [json.loads(line) for line in lines]
     steps = [row["step"] for row in rows]
-    series = {}
+    series: dict[str, Any] = {}
     for name in sorted({name for row in rows for name in row if name != "step"}):
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         series |= {name: _thin(points)} if points else {}

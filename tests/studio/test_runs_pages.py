@@ -14,7 +14,7 @@ import pytest
 from studio_kit import Site
 
 from backflip.feedback.store import Store
-from backflip.records import Prompt
+from backflip.records import Candidate, Prompt, Question
 from backflip.runs import Parent, Written, append_texts, open_run
 from backflip.runs.metrics import MetricsWriter
 from backflip.studio.events import Event, Watches
@@ -34,6 +34,14 @@ class Nothing:
     """A configuration."""
 
     rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A control run's configuration, as far as it matters here."""
+
+    project: str
+    store: str
 
 
 def make_run(
@@ -127,6 +135,23 @@ def test_who_is_not_signed_in_sees_nothing(site: Site, runs: Path) -> None:
     assert visitor.get("/runs/sft").status_code == 303
     assert visitor.get("/api/runs").status_code == 401
     assert visitor.get("/api/events").status_code == 401
+
+
+def test_clips_are_those_of_the_run_or_of_its_last_questions(site: Site, runs: Path) -> None:
+    clips = [Question("clip", (Candidate(media=f"{i}a.json"), Candidate(media=f"{i}b.json"))) for i in range(3)]
+    site.store.add_questions(clips, project="hop")
+    store = str(runs.parent / "feedback.db")
+    mine, other = Asking("hop", store), Asking("hop", str(runs / "other.db"))
+    for name, config in {"mine": mine, "other": other}.items():
+        with open_run(runs / name, recipe="control", config=config, seed=1) as run:
+            run.finish({})
+    ann = site.person("ann")
+    assert ann.get("/runs/mine").text.count("data-clip=") == 4
+    assert "data-clip=" not in ann.get("/runs/other").text
+    (runs / "other" / "clips.jsonl").write_text('{"step": 7, "media": "x.mp4", "label": "a flip"}\n')
+    page = ann.get("/runs/other").text
+    assert "/media/x.mp4?for=" in page
+    assert "a flip" in page
 
 
 # --- what changes

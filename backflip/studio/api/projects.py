@@ -31,6 +31,12 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
 
+class JsonLines(StreamingResponse):
+    """One JSON object a line, in constant memory."""
+
+    media_type = "application/x-ndjson"
+
+
 class FlagOut(BaseModel):
     """Something that a labeller may tick about a candidate."""
 
@@ -130,11 +136,11 @@ def add(request: Request, user: Admin, project: ProjectName, new: QuestionsIn) -
     return Added(added=added, ids=[record.id for record in records])
 
 
-@router.get("/{project}/answers")
+@router.get("/{project}/answers", response_class=JsonLines)
 def answers(
     request: Request, user: Admin, project: ProjectName, after: int = Query(0, ge=0, le=2**31 - 1)
-) -> StreamingResponse:
-    """All answers that stand, one JSON object a line: `{"sequence", "answer", "question"}`."""
+) -> JsonLines:
+    """All answers that stand with numbers above `after`, one JSON object a line: `{"sequence", "answer"}`."""
     studio = studio_of(request)
     chosen = project_for(studio, user, project)
     studio.accounts.audit.record(user.id, "exported answers", project, address=address_of(request))
@@ -144,7 +150,7 @@ def answers(
             given = json.loads(encode_answer(numbered.answer))
             yield dump({"sequence": numbered.sequence, "answer": given}) + "\n"
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return JsonLines(lines())
 
 
 def _save(request: Request, user: User, old: Project, changes: ProjectIn) -> ProjectOut:

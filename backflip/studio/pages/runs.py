@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, Response
 from backflip.runs.lineage import Ancestor, RunRecord, ancestry, list_runs
 from backflip.studio import showing
 from backflip.studio.api.shapes import media_url
+from backflip.studio.backlog import newest_clips
 from backflip.studio.events import Event, stream
 from backflip.studio.refusals import NotFound
 from backflip.studio.watching import REPORTS, changes, curves, facts, find, glance, glance_all, name_of
@@ -117,7 +118,18 @@ def _flat(fields: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def _clips(studio: Studio, user: User, record: RunRecord) -> list[dict[str, Any]]:
-    return [clip | {"url": media_url(studio, user, clip["media"])} for clip in showing.clips(record)]
+    """The clips that the run wrote down, else those that a control run asked about last in this studio's store."""
+    found = showing.clips(record)
+    if not found and record.recipe == "control" and _uses(studio, record):
+        found = [{"media": key} for key in newest_clips(studio.store, str(record.config.get("project", "")))]
+    return [clip | {"url": media_url(studio, user, clip["media"])} for clip in found]
+
+
+def _uses(studio: Studio, record: RunRecord) -> bool:
+    """Whether a run asks in the store that is open here."""
+    named = record.config.get("store") or str(record.folder / "feedback.db")
+    place = studio.store.database.place.removeprefix("sqlite:///")
+    return Path(named).resolve() == Path(place).resolve()
 
 
 def _tree(studio: Studio, record: RunRecord) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ function show() {
   });
   selected = "";
   warned = false;
+  openMore(false);
   restore(session.draft);
   for (const card of cards) card.measure();
   scrollTo(0, 0);
@@ -314,6 +315,12 @@ const shortcuts = [
   { keys: ["?"], show: ["?"], what: t("these keys"), act: () => /** @type {HTMLDialogElement} */ (byId("help")).showModal() },
 ];
 
+/** @param {boolean} open the lesser buttons, where a phone has no room for them */
+function openMore(open) {
+  byId("dock").classList.toggle("is-open", open);
+  byId("more").setAttribute("aria-expanded", String(open));
+}
+
 function escape() {
   /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
   ranking.joining = false;
@@ -331,7 +338,7 @@ const buttons = {
   "open-note": writeNote,
   "open-help": () => /** @type {HTMLDialogElement} */ (byId("help")).showModal(),
   "prompt-fold": () => foldPrompt(!byId("prompt").classList.contains("is-folded")),
-  more: () => byId("more").setAttribute("aria-expanded", String(byId("dock").classList.toggle("is-open"))),
+  more: () => openMore(!byId("dock").classList.contains("is-open")),
   "tool-up": () => moveSelected(-1),
   "tool-down": () => moveSelected(1),
   "tool-tie": tieSelected,
