@@ -16,7 +16,7 @@ function showPace() {
 }
 
 function showUnsent() {
-  const waiting = outbox.items().length;
+  const waiting = outbox.items().filter((item) => item.what !== "pass").length;
   const late = waiting > 0 && (Boolean(outbox.trouble) || !navigator.onLine);
   byId("unsent").hidden = !late;
   byId("unsent").textContent = tn("{n} answer waits for the network", "{n} answers wait for the network", waiting);

@@ -12,7 +12,8 @@ import { store, stored } from "./holdings.js";
 export function showOutbox(outbox, place) {
   let since = 0;
   const draw = () => {
-    const waiting = outbox.items().length;
+    // A pass that can still be undone waits for its person, and not for the network.
+    const waiting = outbox.items().filter((item) => item.what !== "pass").length;
     const refused = outbox.refused().length;
     if (!waiting) since = 0;
     else if (!since) since = Date.now();
@@ -63,7 +64,7 @@ export function showProgress(session, place) {
     parts.push(tn("{n} today", "{n} today", answers));
     if (answers > 2) parts.push(t("{s} s each", { s: seconds < 10 ? seconds.toFixed(1) : Math.round(seconds) }));
     const left = session.counts.wanted;
-    if (left !== undefined && session.projectState !== "qualification") parts.push(tn("{n} left", "{n} left", left));
+    if (left && session.projectState !== "qualification") parts.push(tn("{n} left", "{n} left", left));
     place.textContent = parts.join(" · ");
   };
   for (const event of ["question", "ready"]) session.addEventListener(event, draw);

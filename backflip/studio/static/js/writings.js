@@ -67,6 +67,10 @@ export class Shelf {
     const cards = this.shows === "mine" ? this.#mine() : this.toReview.map((writing) => this.#reviewCard(writing));
     const empty = this.shows === "mine" ? t("What you write appears here, and what a reviewer says of it.") : t("Nothing waits for a review.");
     this.root.replaceChildren(...(cards.length ? cards : [el("p", { class: "empty", text: empty })]));
+    for (const card of cards) {
+      const cut = [...card.querySelectorAll(".asked, .answered")].some((part) => part.scrollHeight > part.clientHeight + 2);
+      card.querySelector(".unfold")?.toggleAttribute("hidden", !cut);
+    }
   }
 
   /** @param {HTMLElement} tab */
@@ -127,7 +131,7 @@ export class Shelf {
   #card(writing, badge, actions, when) {
     const answered = writing.html ? prose(writing.html, "prose answered") : el("div", { class: "answered plain", text: writing.answer });
     const asked = el("div", { class: "asked" }, ...(writing.prompt.html || writing.prompt.messages ? promptParts(writing.prompt) : [el("p", { text: writing.prompt.text })]));
-    const open = el("button", { class: "button quiet small", type: "button", "aria-expanded": "false", text: t("Show all of it"), on: { click: () => {
+    const open = el("button", { class: "button quiet small unfold", type: "button", "aria-expanded": "false", text: t("Show all of it"), on: { click: () => {
       const is = card.classList.toggle("is-open");
       open.setAttribute("aria-expanded", String(is));
       open.textContent = is ? t("Fold") : t("Show all of it");
