@@ -127,6 +127,13 @@ def _demo(words: Sequence[str]) -> None:
         raise SystemExit(code)
 
 
+def _studio(words: Sequence[str]) -> None:
+    from backflip.demo.contents import fill_store
+    from backflip.studio import command
+
+    command.run(_configured(command.Config, words, "backflip studio"), fill=fill_store)
+
+
 # --- runs
 
 
@@ -218,6 +225,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         **RECIPES,
         "run": Command("the whole loop, round after round", _recipe("run", "backflip.pipeline")),
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
+        "studio": Command("the web site: people rank, compare and write, and watch the training", _studio),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
         "label": Command("questions to Label Studio or Argilla, and answers from there", _label),

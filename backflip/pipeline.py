@@ -70,6 +70,8 @@ class Config:
     """The prompt set; its splits are train, validation and test."""
     rounds: int = 1
     """How often: sample, ask, reward, PPO."""
+    given: bool = False
+    """The first round samples nothing: it asks what the store holds already."""
     labellers: Literal["simulated", "keyboard", "people"] = "people"
     """Who answers."""
     seed: int = 0
@@ -122,7 +124,7 @@ class Config:
 class Round:
     """What one round left."""
 
-    sample: sample.Result
+    sample: sample.Result | None  # none where its questions were given
     ask: ask.Result
     reward: reward.Result
     ppo: ppo.Result
@@ -163,7 +165,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
     """All stages in their order."""
     named: list[tuple[StageName, int, Path]] = [("sft", 0, config.folder)]
     for number in range(1, config.rounds + 1):
-        named += [(name, number, config.folder / f"round-{number}") for name in _OF_A_ROUND]
+        named += [(name, number, config.folder / f"round-{number}") for name in _OF_A_ROUND[_begins(config, number) :]]
     named.append(("evaluate", 0, config.folder))
     return tuple(Stage(i, len(named), name, n, parent / name) for i, (name, n, parent) in enumerate(named, start=1))
 
@@ -202,20 +204,12 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
     announce = announce or _say
     seed, place, earlier = config.seed + 1000 * (number - 1), _place(config), number < config.rounds
     # The reward model keeps the loop's seed: prompts that are held out stay held out, round after round.
-    samples = sample.run(
-        replace(
-            config.sample,
-            folder=_begin(config, announce, "sample", number),
-            model=policy,
-            prompts=config.prompts,
-            seed=seed,
-            **_guided(config, number),
-            **place,
-        )
-    )
+    samples = None if _begins(config, number) else _sample(config, number, policy, announce)
     folder = _begin(config, announce, "ask", number)
+    enough = config.ask.enough * number  # of all rounds together
     asked = ask.run(
-        replace(config.ask, folder=folder, labellers=config.labellers, seed=seed, **place), as_begun=earlier
+        replace(config.ask, folder=folder, labellers=config.labellers, enough=enough, seed=seed, **place),
+        as_begun=earlier,
     )
     learned = reward.run(
         replace(
@@ -243,6 +237,25 @@ def run_round(config: Config, number: int, *, start: str, policy: str, announce:
         )
     )
     return Round(samples, asked, learned, trained)
+
+
+def _sample(config: Config, number: int, policy: str, announce: Announce) -> sample.Result:
+    return sample.run(
+        replace(
+            config.sample,
+            folder=_begin(config, announce, "sample", number),
+            model=policy,
+            prompts=config.prompts,
+            seed=config.seed + 1000 * (number - 1),
+            **_guided(config, number),
+            **_place(config),
+        )
+    )
+
+
+def _begins(config: Config, number: int) -> int:
+    """The first stage of a round: asking, where its questions were given."""
+    return int(config.given and number == 1)
 
 
 def _guided(config: Config, number: int) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from backflip import pipeline
 from backflip.config import require
-from backflip.demo import task
+from backflip.demo.contents import fill
 from backflip.demo.picture import draw
 from backflip.demo.settings import HUMAN_QUESTIONS, Scale, loop_at, most_texts
 from backflip.demo.summary import Timed, show, write_summary
@@ -34,12 +35,18 @@ __all__ = ["Config", "main", "run"]
 class Config:
     """Explain it to a six-year-old: SFT, rankings, reward model, PPO, and a blind comparison."""
 
-    folder: Path = Path("runs/demo")
-    """Everything lies here; the same command goes on where it stopped, and reuses what is done."""
+    folder: Path | None = None
+    """Everything lies here, and the same command reuses what is done; none: runs/demo, with --people runs/studio."""
     human: bool = False
     """You rank the answers at the keyboard, in place of the simulated labeller; q pauses, the same command goes on."""
+    people: bool = False
+    """Trains on what was ranked in the studio (`backflip studio`), and waits there until it is enough."""
+    enough: int = 24
+    """With --people: so many rankings are enough, in each round."""
+    store: Path | None = None
+    """The feedback store; none: feedback.db in the folder."""
     questions: int | None = None
-    """About how many prompts is asked, in each round; none: as many as the scale has, of you 48."""
+    """About how many prompts is asked, in each round; none: as many as the scale has, of people 48."""
     mistakes: float = 0.0
     """The share of the simulated labeller's rankings that are turned round."""
     rounds: int = 1
@@ -52,15 +59,30 @@ class Config:
 
     def __post_init__(self) -> None:
         require(0 <= self.mistakes < 0.5, "mistakes", seen=self.mistakes, wanted="0 to below 0.5")
-        require(
-            not (self.human and self.mistakes),
-            "mistakes",
-            seen=self.mistakes,
-            wanted="0 with --human: you make your own",
-        )
+        by_people = self.human or self.people
+        wanted = "0 with --human or --people: people make their own"
+        require(not (by_people and self.mistakes), "mistakes", seen=self.mistakes, wanted=wanted)
+        wanted = "one of --human (the keyboard) and --people (the studio)"
+        require(not (self.human and self.people), "people", seen=self.people, wanted=wanted)
+        require(self.enough >= 2, "enough", seen=self.enough, wanted="2 rankings or more")
         require(
             self.questions is None or self.questions >= 2, "questions", seen=self.questions, wanted="2 or more, or none"
         )
+
+    @property
+    def place(self) -> Path:
+        """The folder that is used."""
+        return self.folder or Path("runs/studio" if self.people else "runs/demo")
+
+    @property
+    def shelf(self) -> Path:
+        """The store that is used."""
+        return self.store or self.place / "feedback.db"
+
+    @property
+    def labellers(self) -> Literal["simulated", "keyboard", "people"]:
+        """Who ranks."""
+        return "people" if self.people else "keyboard" if self.human else "simulated"
 
 
 def run(config: Config, *, console: Console | None = None) -> Path:
@@ -73,14 +95,13 @@ def run(config: Config, *, console: Console | None = None) -> Path:
     source = _model(config)
     fetched = time.monotonic() - start
     console.print(f"model: {source.source} (sha256 {source.sha256[:12]})", highlight=False)
-    store = config.folder / "feedback.db"
-    fill(store, most=most_texts(config.scale))
-    loop = _loop(config, source, store)
+    fill(config.shelf, most=most_texts(config.scale), ask=config.people)
+    loop = _loop(config, source)
     result = pipeline.run(loop, announce=_Narrator(console, loop, start))
-    path = write_summary(config.folder, loop, result, source, Timed(fetched, time.monotonic() - start))
-    show(path, result, console, simulated=not config.human)
+    path = write_summary(config.place, loop, result, source, Timed(fetched, time.monotonic() - start))
+    show(path, result, console, simulated=config.labellers == "simulated")
     try:
-        console.print(f"and a picture of it: {draw(config.folder)}", highlight=False)
+        console.print(f"and a picture of it: {draw(config.place)}", highlight=False)
     except DependencyError as error:
         console.print(str(error), highlight=False)
     return path
@@ -88,35 +109,28 @@ def run(config: Config, *, console: Console | None = None) -> Path:
 
 def _model(config: Config) -> ModelSource:
     if config.scale == "tiny" and config.model is None:
-        return tiny_model(config.folder / "tiny-model", seed=0)
+        return tiny_model(config.place / "tiny-model", seed=0)
     return fetch_model(config.model or SMOLLM2)
 
 
-def _loop(config: Config, source: ModelSource, store: Path) -> pipeline.Config:
+def _loop(config: Config, source: ModelSource) -> pipeline.Config:
     loop = loop_at(config.scale)
-    questions = config.questions or (HUMAN_QUESTIONS if config.human else loop.sample.limit)
+    simulated = config.labellers == "simulated"
+    questions = config.questions or (loop.sample.limit if simulated else HUMAN_QUESTIONS)
     earlier = (Policy(f"ppo-{n}", f"ppo-{n}") for n in range(1, config.rounds))  # "ppo" is the last round's
     return replace(
         loop,
         model=str(source.folder),
-        store=str(store),
-        folder=config.folder,
+        store=str(config.shelf),
+        folder=config.place,
         rounds=config.rounds,
-        labellers="keyboard" if config.human else "simulated",
+        given=config.people,
+        labellers=config.labellers,
         seed=config.seed,
         sample=replace(loop.sample, limit=questions),
-        ask=replace(loop.ask, mistakes=config.mistakes),
+        ask=replace(loop.ask, mistakes=config.mistakes, enough=config.enough if config.people else 0),
         evaluate=replace(loop.evaluate, policies=(*loop.evaluate.policies, *earlier)),
     )
-
-
-def fill(path: Path, *, most: int | None = None) -> None:
-    """Puts the demo's demonstrations and prompts into a store, of each split at most so many; once is as often."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Store.open(path) as store, store.transaction():
-        for split in task.SPLITS:
-            store.add_prompts(task.prompts(split)[:most], name=task.SOURCE, split=split)
-        store.add_demonstrations(task.demonstrations()[:most], project=task.SOURCE)
 
 
 @dataclass(frozen=True)
@@ -138,12 +152,13 @@ class _Narrator:
         with Store.open(loop.store) as store:
             shown = sum(1 for _ in store.demonstrations(project=loop.project))
             asked = store.counts(loop.project, purpose=loop.sample.purpose).questions
-        you = loop.labellers == "keyboard"
+        whose = {"simulated": "a simulated judge", "keyboard": "you", "people": "people in the studio"}
+        simulated = loop.labellers == "simulated"
         return {
             "sft": f"SFT on {shown} demonstrations (ours, not labellers')",
             "sample": f"{loop.sample.samples} answers to each prompt",
-            "ask": f"{asked} rankings by {'you' if you else 'a simulated judge'}",
-            "reward": f"a reward model, from {'your' if you else 'these'} rankings",
+            "ask": f"{asked} rankings by {whose[loop.labellers]}",
+            "reward": f"a reward model, from {'these' if simulated else 'your'} rankings",
             "ppo": f"PPO against the reward model, {loop.ppo.updates} updates",
             "evaluate": "blind comparison on held-out prompts",
         }[stage.name]

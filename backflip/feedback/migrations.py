@@ -60,7 +60,54 @@ _BEGINNING = (
         UNIQUE (name, id))""",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("beginning", _BEGINNING),)
+_STUDIO = (
+    # A lane is a medium and a purpose: the next question of one is one look into the index.
+    "ALTER TABLE queue ADD COLUMN medium TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE queue ADD COLUMN purpose TEXT NOT NULL DEFAULT ''",
+    """UPDATE queue SET medium = (SELECT medium FROM questions WHERE number = queue.question),
+        purpose = (SELECT purpose FROM questions WHERE number = queue.question)""",
+    "DROP INDEX queue_open",
+    """CREATE INDEX queue_open ON queue (project, medium, purpose, priority DESC, question)
+        WHERE overlap - answered - leased > 0""",
+    """CREATE TABLE lanes (project TEXT NOT NULL, medium TEXT NOT NULL, purpose TEXT NOT NULL,
+        PRIMARY KEY (project, medium, purpose))""",
+    "INSERT INTO lanes (project, medium, purpose) SELECT DISTINCT project, medium, purpose FROM questions",
+    "CREATE INDEX answers_labeller ON answers (labeller, sequence)",
+    "ALTER TABLE demonstrations ADD COLUMN withdrawn DOUBLE PRECISION",
+    "CREATE TABLE projects (name TEXT NOT NULL PRIMARY KEY, payload TEXT NOT NULL)",
+    """CREATE TABLE writings (
+        number INTEGER PRIMARY KEY, project TEXT NOT NULL, author TEXT NOT NULL REFERENCES labellers (id),
+        prompt TEXT NOT NULL, demonstration TEXT NOT NULL, key TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('submitted', 'accepted', 'returned', 'withdrawn')),
+        note TEXT NOT NULL, reviewer TEXT NOT NULL, recorded DOUBLE PRECISION NOT NULL, payload TEXT NOT NULL,
+        UNIQUE (author, key))""",
+    "CREATE INDEX writings_demonstration ON writings (demonstration)",
+    "CREATE INDEX writings_project ON writings (project, prompt)",
+    """CREATE TABLE people (
+        id TEXT NOT NULL PRIMARY KEY REFERENCES labellers (id),
+        role TEXT NOT NULL CHECK (role IN ('viewer', 'labeller', 'admin')),
+        password TEXT NOT NULL, language TEXT NOT NULL, active INTEGER NOT NULL, created DOUBLE PRECISION NOT NULL)""",
+    """CREATE TABLE memberships (
+        person TEXT NOT NULL REFERENCES people (id), project TEXT NOT NULL, qualified INTEGER,
+        PRIMARY KEY (person, project))""",
+    """CREATE TABLE sessions (
+        digest TEXT NOT NULL PRIMARY KEY, person TEXT NOT NULL REFERENCES people (id),
+        expires DOUBLE PRECISION NOT NULL)""",
+    "CREATE INDEX sessions_person ON sessions (person)",
+    """CREATE TABLE tokens (
+        digest TEXT NOT NULL PRIMARY KEY, person TEXT NOT NULL REFERENCES people (id), label TEXT NOT NULL,
+        created DOUBLE PRECISION NOT NULL)""",
+    "CREATE INDEX tokens_person ON tokens (person)",
+    """CREATE TABLE invitations (
+        digest TEXT NOT NULL PRIMARY KEY, role TEXT NOT NULL, project TEXT NOT NULL, note TEXT NOT NULL,
+        inviter TEXT NOT NULL, expires DOUBLE PRECISION NOT NULL, used TEXT)""",
+    """CREATE TABLE audit (
+        number INTEGER PRIMARY KEY, recorded DOUBLE PRECISION NOT NULL, person TEXT NOT NULL, action TEXT NOT NULL,
+        subject TEXT NOT NULL, detail TEXT NOT NULL, address TEXT NOT NULL)""",
+    "CREATE TABLE secrets (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("beginning", _BEGINNING), Migration("studio", _STUDIO))
 
 
 def version(connection: sa.Connection) -> int:

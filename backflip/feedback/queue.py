@@ -11,7 +11,10 @@ skipped), so it cannot be part of a deadlock; all other writes queue at the writ
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,10 +26,12 @@ from backflip.feedback.schema import (
     assignments,
     is_open,
     labellers,
+    lanes,
     questions,
     queue,
     withdrawals,
 )
+from backflip.feedback.shelves import only
 from backflip.records import Labeller, Question
 
 __all__ = [
@@ -36,6 +41,7 @@ __all__ = [
     "give_back",
     "hand_out",
     "held",
+    "lease_again",
     "lock_labeller",
     "settle",
     "standing",
@@ -97,31 +103,49 @@ def hand_out(
     now: float,
     expires: float,
     purpose: str | None = None,
+    medium: str | None = None,
+    but: Collection[str] = (),
 ) -> list[Lease]:
-    """Leases the next questions (of one purpose), at most `limit`, in the order in which they should be asked."""
+    """Leases the next questions, at most `limit`, in the order in which they should be asked.
+
+    Of one purpose and one medium if these are given, and never of the purposes `but`.
+    """
     lock_labeller(connection, labeller.id)
     sweep(connection, now=now)
     _walk_the_index(connection)
-    numbers = list(connection.scalars(_next_open(labeller.id, project=project, purpose=purpose, limit=limit)))
+    wanted = only(
+        sa.select(lanes).where(lanes.c.project == project), (lanes.c.purpose, purpose), (lanes.c.medium, medium)
+    )
+    found = [
+        (-row.priority, row.question)
+        for lane in connection.execute(wanted).all()
+        if lane.purpose not in but
+        for row in connection.execute(_next_open(labeller.id, *lane, limit=limit))
+    ]
+    numbers = [number for _, number in islice(sorted(found), limit)]
     if not numbers:
         return []
     taken = queue.c.question.in_(numbers)
     connection.execute(sa.update(queue).where(taken).values(leased=queue.c.leased + 1))
-    rows = [
-        {
-            "question": number,
-            "labeller": labeller.id,
-            "state": LEASED,
-            "token": uuid.uuid4().hex,
-            "expires": expires,
-            "note": "",
-        }
-        for number in numbers
-    ]
+    rows = [_lease_row(number, expires) | {"question": number, "labeller": labeller.id} for number in numbers]
     connection.execute(sa.insert(assignments), rows)
     tokens = [str(row["token"]) for row in rows]
     leases = {lease.token: lease for lease in _leases(connection, assignments.c.token.in_(tokens))}
     return [leases[token] for token in tokens]
+
+
+def lease_again(connection: sa.Connection, question: int, labeller: str, *, was: str, expires: float) -> Lease:
+    """Leases a question once more to a labeller who had it, whatever its overlap: they take back what they said."""
+    row = _lease_row(question, expires)
+    mine = sa.and_(assignments.c.question == question, assignments.c.labeller == labeller)
+    connection.execute(sa.update(assignments).where(mine).values(row))
+    more = int(was != LEASED)
+    connection.execute(sa.update(queue).where(queue.c.question == question).values(leased=queue.c.leased + more))
+    return next(iter(_leases(connection, mine)))
+
+
+def _lease_row(question: int, expires: float) -> dict[str, Any]:
+    return {"question": question, "state": LEASED, "token": uuid.uuid4().hex, "expires": expires, "note": ""}
 
 
 def _walk_the_index(connection: sa.Connection) -> None:
@@ -130,32 +154,26 @@ def _walk_the_index(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.set_config("enable_sort", "off", True)))  # of this transaction only
 
 
-def _next_open(labeller: str, *, project: str, limit: int, purpose: str | None = None) -> sa.Select[tuple[int]]:
+def _next_open(labeller: str, project: str, medium: str, purpose: str, *, limit: int) -> sa.Select[tuple[int, float]]:
     # A count and not NOT EXISTS: PostgreSQL turns that into a join over all open questions, which it then sorts.
     mine = sa.and_(assignments.c.question == queue.c.question, assignments.c.labeller == labeller)
     had = sa.select(sa.func.count()).select_from(assignments).where(mine).scalar_subquery()
+    lane = sa.and_(queue.c.project == project, queue.c.medium == medium, queue.c.purpose == purpose)
     return (
-        sa.select(queue.c.question)
-        .where(queue.c.project == project, is_open, had == 0, _of_purpose(queue.c.question, purpose))
+        sa.select(queue.c.question, queue.c.priority)
+        .where(lane, is_open, had == 0)
         .order_by(queue.c.priority.desc(), queue.c.question)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True, of=queue)
     )
 
 
-def _of_purpose(question: sa.Column[int], purpose: str | None) -> sa.ColumnElement[bool]:
-    """Whether the question (by number) is asked for `purpose`; None is any."""
-    if purpose is None:
-        return sa.true()
-    # A scalar subquery, as above, and not EXISTS, which PostgreSQL would turn into a join.
-    return sa.select(questions.c.purpose).where(questions.c.number == question).scalar_subquery() == purpose
-
-
 def held(connection: sa.Connection, labeller: str, *, project: str, now: float) -> list[Lease]:
     """The leases that a labeller holds now, first to expire first: what a page shows again after a reload."""
-    lease = assignments.c
-    mine = sa.and_(lease.labeller == labeller, lease.expires > now, questions.c.project == project)
-    return sorted(_leases(connection, mine), key=lambda lease: lease.expires)
+    mine = sa.and_(assignments.c.labeller == labeller, assignments.c.expires > now)
+    # The project is looked at here: SQLite would rather read all questions of a project than one labeller's leases.
+    found = [lease for lease in _leases(connection, mine) if lease.project == project]
+    return sorted(found, key=lambda lease: lease.expires)
 
 
 def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Lease]:
@@ -164,7 +182,6 @@ def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> lis
         .join_from(assignments, questions, assignments.c.question == questions.c.number)
         .join(queue, queue.c.question == questions.c.number)
         .where(condition)
-        .order_by(questions.c.number)
     )
     return [
         Lease(
@@ -174,7 +191,7 @@ def _leases(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> lis
             project=row.project,
             expires=row.expires,
         )
-        for row in connection.execute(query)
+        for row in sorted(connection.execute(query), key=lambda row: row.question)
     ]
 
 
@@ -223,9 +240,15 @@ def settle(
     )
 
 
-def count(connection: sa.Connection, *, project: str, now: float, purpose: str | None = None) -> Counts:
-    """Counts a project's questions and answers (of one purpose) as of `now`: an expired lease is given back."""
+def count(
+    connection: sa.Connection, *, project: str, now: float, purpose: str | None = None, but: Collection[str] = ()
+) -> Counts:
+    """Counts a project's questions and answers as of `now`: an expired lease is given back.
+
+    Of one purpose if it is given, and without those of the purposes `but`.
+    """
     lease, entry = assignments.c, queue.c
+    chosen = sa.and_(entry.purpose.not_in(but), sa.true() if purpose is None else entry.purpose == purpose)
     expired = (
         sa.select(lease.question, sa.func.count().label("leases"))
         .where(lease.expires <= now)
@@ -242,12 +265,13 @@ def count(connection: sa.Connection, *, project: str, now: float, purpose: str |
             _sum(sa.case((entry.answered < entry.overlap, entry.overlap - entry.answered), else_=0)),
         )
         .select_from(sa.outerjoin(queue, expired, entry.question == expired.c.question))
-        .where(entry.project == project, _of_purpose(entry.question, purpose))
+        .where(entry.project == project, chosen)
     ).one()
     gone = connection.scalar(
         sa.select(sa.func.count())
         .select_from(sa.join(withdrawals, answers, withdrawals.c.sequence == answers.c.sequence))
-        .where(answers.c.project == project, _of_purpose(answers.c.question, purpose))
+        .join(queue, answers.c.question == entry.question)
+        .where(answers.c.project == project, chosen)
     )
     asked, open_now, out, answered, wanted = (int(value) for value in total)
     return Counts(questions=asked, open=open_now, leased=out, answers=answered, wanted=wanted, withdrawn=int(gone or 0))

@@ -50,6 +50,11 @@ class Shelves:
             raise
         return cls(database, clock=clock)
 
+    @property
+    def database(self) -> Database:
+        """For modules that keep tables of their own in the same transactions."""
+        return self._database
+
     def close(self) -> None:
         """Closes the connections."""
         self._database.close()
@@ -95,22 +100,36 @@ class Shelves:
     # --- demonstrations and prompts
 
     def add_demonstrations(self, new: Iterable[Demonstration], *, project: str = "default") -> int:
-        """Adds demonstrations; returns how many were new (the same prompt and answer is one)."""
+        """Adds demonstrations; returns how many were new (the same prompt and answer is one).
+
+        One that was withdrawn counts again.
+        """
         added = 0
         with self._database.write() as connection:
             number = next_number(connection, demonstrations.c.number)
             for demonstration in new:
                 self._register(connection, demonstration.author)
                 row = {"id": demonstration.id, "project": project, "payload": encode_demonstration(demonstration)}
-                known = sa.select(demonstrations.c.number).where(demonstrations.c.id == demonstration.id)
-                if connection.scalar(known) is None:
+                known = demonstrations.c.id == demonstration.id
+                if connection.scalar(sa.select(demonstrations.c.number).where(known)) is None:
                     connection.execute(sa.insert(demonstrations).values(number=number + added, **row))
                     added += 1
+                else:
+                    connection.execute(sa.update(demonstrations).where(known).values(withdrawn=None))
         return added
 
+    def withdraw_demonstration(self, key: str) -> bool:
+        """One demonstration (by id) counts no more; False if it did not anyway."""
+        there = sa.and_(demonstrations.c.id == key, demonstrations.c.withdrawn.is_(None))
+        with self._database.write() as connection:
+            return (
+                connection.execute(sa.update(demonstrations).where(there).values(withdrawn=self._clock())).rowcount > 0
+            )
+
     def demonstrations(self, *, project: str | None = None) -> Iterator[Demonstration]:
-        """All demonstrations in the order of arrival."""
-        query = only(sa.select(demonstrations), (demonstrations.c.project, project))
+        """All demonstrations in the order of arrival, less those that were withdrawn."""
+        standing = sa.select(demonstrations).where(demonstrations.c.withdrawn.is_(None))
+        query = only(standing, (demonstrations.c.project, project))
         for row in self._pages(query, demonstrations.c.number):
             yield decode_demonstration(row.payload)
 

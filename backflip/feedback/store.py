@@ -8,7 +8,7 @@ answered is ever changed or deleted. Safe for threads, and for many processes on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -19,9 +19,19 @@ from backflip.errors import FeedbackError
 from backflip.feedback import queue as waiting
 from backflip.feedback.codec import decode_answer, decode_question, encode_answer, encode_question
 from backflip.feedback.queue import Counts, Lease
-from backflip.feedback.schema import ANSWERED, PASSED, WITHDRAWN, answers, labellers, questions, queue, withdrawals
+from backflip.feedback.schema import (
+    ANSWERED,
+    PASSED,
+    WITHDRAWN,
+    answers,
+    labellers,
+    lanes,
+    questions,
+    queue,
+    withdrawals,
+)
 from backflip.feedback.shelves import PAGE, Shelves, next_number, only
-from backflip.records import Answer, Labeller, Question, content_id
+from backflip.records import Answer, Labeller, Medium, Question, content_id
 
 __all__ = ["Counts", "Lease", "Numbered", "Snapshot", "Store", "Withdrawal"]
 
@@ -117,6 +127,10 @@ class Store(Shelves):
         ]
         for table in (questions, queue):
             connection.execute(sa.insert(table), [{c.name: row[c.name] for c in table.c} for row in rows])
+        known = connection.execute(sa.select(lanes.c.medium, lanes.c.purpose).where(lanes.c.project == project))
+        seen = {(question.medium, question.purpose) for question in fresh.values()}
+        for medium, purpose in seen - {(row.medium, row.purpose) for row in known}:
+            connection.execute(sa.insert(lanes).values(project=project, medium=medium, purpose=purpose))
 
     def _raise(self, connection: sa.Connection, known: list[tuple[int, float]], *, overlap: int) -> None:
         entry = queue.c
@@ -159,10 +173,20 @@ class Store(Shelves):
         for row in self._pages(query, questions.c.number):
             yield decode_question(row.payload, priority=row.priority)
 
-    def counts(self, project: str = "default", *, purpose: str | None = None, now: float | None = None) -> Counts:
-        """How many questions and answers a project has (of one purpose), and how many answers it still wants."""
+    def counts(
+        self,
+        project: str = "default",
+        *,
+        purpose: str | None = None,
+        but: Collection[str] = (),
+        now: float | None = None,
+    ) -> Counts:
+        """How many questions and answers a project has, and how many answers it still wants.
+
+        Of one purpose, or of all `but` some.
+        """
         with self._database.read() as connection:
-            return waiting.count(connection, project=project, purpose=purpose, now=self._now(now))
+            return waiting.count(connection, project=project, purpose=purpose, but=but, now=self._now(now))
 
     # --- the queue
 
@@ -172,11 +196,14 @@ class Store(Shelves):
         *,
         project: str = "default",
         purpose: str | None = None,
+        medium: Medium | None = None,
         seconds: float = 600,
         now: float | None = None,
     ) -> Lease | None:
         """The next question (of one purpose) for this labeller, theirs for `seconds`; None if there is none now."""
-        found = self.leases(labeller, count=1, project=project, purpose=purpose, seconds=seconds, now=now)
+        found = self.leases(
+            labeller, count=1, project=project, purpose=purpose, medium=medium, seconds=seconds, now=now
+        )
         return next(iter(found), None)
 
     def leases(
@@ -186,10 +213,15 @@ class Store(Shelves):
         count: int,
         project: str = "default",
         purpose: str | None = None,
+        medium: Medium | None = None,
+        but: Collection[str] = (),
         seconds: float = 600,
         now: float | None = None,
     ) -> list[Lease]:
-        """The next questions, at most `count`, each a lease of its own: for a page that loads ahead."""
+        """The next questions, at most `count`, each a lease of its own: for a page that loads ahead.
+
+        Of one purpose and one medium if these are given, and never of the purposes `but`.
+        """
         if count < 1 or seconds <= 0:
             raise FeedbackError(f"asked for {count} leases of {seconds} s; wanted at least 1, longer than 0 s")
         moment = self._now(now)
@@ -200,6 +232,8 @@ class Store(Shelves):
                 labeller,
                 project=project,
                 purpose=purpose,
+                medium=medium,
+                but=but,
                 limit=count,
                 now=moment,
                 expires=moment + seconds,
@@ -302,18 +336,42 @@ class Store(Shelves):
         up_to: int | None = None,
         project: str | None = None,
         purpose: str | None = None,
+        labeller: str | None = None,
         include_withdrawn: bool = False,
     ) -> Iterator[Numbered]:
         """Answers with numbers in (after, up_to], in order, less withdrawals, in constant memory."""
         chosen = _answers(answers.c.payload, up_to=up_to, project=project, purpose=purpose)
-        query = chosen if include_withdrawn else chosen.where(~_is_withdrawn())
+        query = only(chosen if include_withdrawn else chosen.where(~_is_withdrawn()), (answers.c.labeller, labeller))
         for row in self._pages(query, answers.c.sequence, after=after):
             yield Numbered(row.sequence, decode_answer(row.payload))
+
+    def last_answers(
+        self, labeller: str, *, before: int | None = None, limit: int = 100
+    ) -> list[tuple[Numbered, bool]]:
+        """A labeller's last answers, newest first, each with whether it was withdrawn; `before` a number, to page."""
+        query = sa.select(answers.c.sequence, answers.c.payload, _is_withdrawn().label("withdrawn"))
+        query = query.where(answers.c.labeller == labeller).order_by(answers.c.sequence.desc()).limit(limit)
+        query = query if before is None else query.where(answers.c.sequence < before)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [(Numbered(row.sequence, decode_answer(row.payload)), bool(row.withdrawn)) for row in rows]
+
+    def gave(self, labeller: str, sequences: Collection[int]) -> bool:
+        """Whether all these answers (by number) are this labeller's."""
+        mine = sa.and_(answers.c.labeller == labeller, answers.c.sequence.in_(set(sequences)))
+        with self._database.read() as connection:
+            found = connection.scalar(sa.select(sa.func.count()).select_from(answers).where(mine))
+        return found == len(set(sequences))
 
     def last_sequence(self) -> int:
         """The number of the last answer; 0 if there is none."""
         with self._database.read() as connection:
             return next_number(connection, answers.c.sequence) - 1
+
+    def version(self) -> tuple[int, int]:
+        """The numbers of the last answer and the last withdrawal: others whenever what counts has changed."""
+        with self._database.read() as connection:
+            return next_number(connection, answers.c.sequence) - 1, next_number(connection, withdrawals.c.number) - 1
 
     def withdraw(self, what: int | str, reason: str) -> int:
         """Withdraws one answer by its number, or all answers so far of a labeller by their id; returns how many.
@@ -336,6 +394,32 @@ class Store(Shelves):
                 waiting.settle(connection, row.question, row.labeller, was=ANSWERED, state=WITHDRAWN)
             self._record_withdrawals(connection, [row.sequence for row in rows], reason)
         return len(rows)
+
+    def take_back(self, sequence: int, labeller: str, *, seconds: float = 600, now: float | None = None) -> Lease:
+        """Withdraws a labeller's own answer and leases its question to them again: they pressed the wrong key.
+
+        Taking it back twice gives the same lease.
+
+        Raises:
+            FeedbackError: this labeller gave no answer of this number, or has answered the question again since.
+        """
+        moment = self._now(now)
+        with self._database.write() as connection:
+            waiting.lock_labeller(connection, labeller)
+            mine = sa.and_(answers.c.sequence == sequence, answers.c.labeller == labeller)
+            row = connection.execute(
+                sa.select(answers.c.question, _is_withdrawn().label("withdrawn")).where(mine)
+            ).first()
+            was = None if row is None else waiting.standing(connection, row.question, labeller)
+            if row is None or was is None or (was == ANSWERED) == row.withdrawn:
+                raise FeedbackError(
+                    f"{labeller!r} has no answer {sequence} to take back; undo the last one that stands"
+                )
+            if not row.withdrawn:
+                waiting.settle(connection, row.question, labeller, was=was, state=WITHDRAWN)
+                self._record_withdrawals(connection, [sequence], "undo")
+                was = WITHDRAWN
+            return waiting.lease_again(connection, row.question, labeller, was=was, expires=moment + seconds)
 
     def _record_withdrawals(self, connection: sa.Connection, sequences: list[int], reason: str) -> None:
         first, now = next_number(connection, withdrawals.c.number), self._clock()

@@ -9,6 +9,7 @@ lease and answer as anybody does, and are called simulated in every record.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +24,7 @@ from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import DataError, LabellingPaused
 from backflip.feedback.keyboard import Keyboard
 from backflip.feedback.oracle import SimulatedLabeller
-from backflip.feedback.store import Store
+from backflip.feedback.store import Counts, Store
 from backflip.lm.parents import parent_of
 from backflip.recipes.command import command
 from backflip.records import Labeller, Question, content_id
@@ -68,6 +69,8 @@ class Config:
     """People: pause after so long; 0 waits for ever."""
     poll_seconds: float = field(default=5.0, metadata=NOT_FINGERPRINTED)
     """People: how often to look."""
+    enough: int = field(default=0, metadata=NOT_FINGERPRINTED)
+    """People: go on as soon as there are so many answers; 0: when every question has those that it wants."""
     seed: int = 0
     """Of the simulated labellers' faults and of the order in which the keyboard shows candidates."""
 
@@ -78,6 +81,7 @@ class Config:
         require(self.wanted >= 0, "wanted", seen=self.wanted, wanted="0 (as the store has it) or more")
         require(self.patience_seconds >= 0, "patience_seconds", seen=self.patience_seconds, wanted="0 or more")
         require(self.poll_seconds > 0, "poll_seconds", seen=self.poll_seconds, wanted="above 0")
+        require(self.enough >= 0, "enough", seen=self.enough, wanted="0 (all that is wanted) or more answers")
         require(bool(self.name), "name", seen=self.name, wanted="a labeller's id")
         self.oracles()  # which refuse shares and temperatures out of range
 
@@ -122,11 +126,13 @@ def run(
     """Sees to it that every question of the project and purpose has the answers it wants.
 
     `judge` replaces what the configuration names; `console` and `read` are the keyboard's. In a folder that was begun,
-    questions that arrived since are refused as other work, or with `as_begun` left to other runs.
+    questions that arrived since are refused as other work, or with `as_begun` left to other runs; where people answer
+    in the studio, questions may come in at any time, and the folder stays as it was begun.
     Raises DataError where there is no question, LabellingPaused where answers are still wanted at the end.
     """
     with Store.open(config.store) as store:
         questions = list(store.questions(project=config.project, purpose=config.purpose))
+        as_begun = as_begun or config.labellers == "people"
         parents = [_parent(config, questions[: _begun_with(config) if as_begun else None])]
         parents += [parent_of(config.judge)] if config.judge and config.labellers == "simulated" else []
         with open_run(config.folder, recipe="ask", config=config, seed=config.seed, parents=parents) as run:
@@ -139,7 +145,7 @@ def run(
             elif config.labellers == "keyboard":
                 _type(config, store, console, read)
             else:
-                _wait(config, store, sleep)
+                _wait(config, store, sleep, console or Console(stderr=True))
             result = _result(config, store)
             run.finish(vars(result))
             return result
@@ -179,7 +185,13 @@ def _simulate(config: Config, store: Store, judge: Rewards) -> None:
 
 def _progress(config: Config, store: Store) -> AbstractContextManager[Step]:
     before = store.counts(config.project, purpose=config.purpose)
-    return progress(before.answers + before.wanted, f"answers ({config.labellers})", done=before.answers)
+    total = before.answers + _missing(config, before)
+    return progress(total, f"answers ({config.labellers})", done=before.answers)
+
+
+def _missing(config: Config, counts: Counts) -> int:
+    """How many answers are still waited for."""
+    return min(counts.wanted, max(config.enough - counts.answers, 0)) if config.enough else counts.wanted
 
 
 def _turns(config: Config, store: Store) -> Iterator[tuple[SimulatedLabeller, Question]]:
@@ -222,27 +234,39 @@ def _type(config: Config, store: Store, console: Console | None, read: Callable[
     ).work()
 
 
-def _wait(config: Config, store: Store, sleep: Callable[[float], None]) -> None:
-    """Looks into the store until all is answered. Raises LabellingPaused when patience ends."""
+def _wait(config: Config, store: Store, sleep: Callable[[float], None], console: Console) -> None:
+    """Looks into the store until enough is answered. Raises LabellingPaused when patience ends."""
     seen, left = store.counts(config.project, purpose=config.purpose), config.patience_seconds or math.inf
+    if _missing(config, seen):
+        console.print(_invitation(config, seen), markup=False, highlight=False, soft_wrap=True)
     with _progress(config, store) as step:
-        while seen.wanted:
+        while missing := _missing(config, seen):
             if left <= 0:
                 raise LabellingPaused(
-                    f"{seen.wanted} answers to {seen.questions} questions are still wanted after "
+                    f"{missing} answers to {seen.questions} questions are still wanted after "
                     f"{config.patience_seconds:.0f} s; have people answer them, then start the same command again"
                 )
             pause = min(config.poll_seconds, left)
             sleep(pause)
             left -= pause
             now = store.counts(config.project, purpose=config.purpose)
-            step(now.answers - seen.answers, note=f"{now.wanted} still wanted")
+            step(now.answers - seen.answers, note=f"{_missing(config, now)} still wanted")
             seen = now
+
+
+def _invitation(config: Config, counts: Counts) -> str:
+    """What people do now, and where."""
+    where = f"backflip studio --store {shlex.quote(config.store)}"
+    missing = _missing(config, counts)
+    return (
+        f"waiting for {missing} answer{'s' * (missing != 1)} to the questions of project {config.project!r}: open the "
+        f"labelling page with `{where}`; this goes on by itself when they are there, and Ctrl-C loses nothing"
+    )
 
 
 def _result(config: Config, store: Store) -> Result:
     counts = store.counts(config.project, purpose=config.purpose)
-    if counts.wanted:
+    if _missing(config, counts):
         raise LabellingPaused(
             f"{counts.wanted} answers are still wanted, and these labellers have dealt with all that they may; skipped "
             "and withdrawn questions, and those that want several answers, need others: give them more labellers "

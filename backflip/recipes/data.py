@@ -16,10 +16,10 @@ from backflip.config import require
 from backflip.errors import DataError
 from backflip.feedback import formats
 from backflip.feedback.formats import Ranked
-from backflip.feedback.formats.files import Row, read_rows
+from backflip.feedback.formats.plain import read_prompts
 from backflip.feedback.prompts import PromptReport, prompt_sets
 from backflip.feedback.store import Store
-from backflip.records import Message, Prompt, Question
+from backflip.records import Question
 
 __all__ = [
     "DemonstrationFile",
@@ -194,27 +194,6 @@ def withdraw_answers(config: Withdrawal) -> str:
         assert what is not None
         count = store.withdraw(what, config.reason)
     return f"{count} answers of {config.store} count no more; their questions are open again, for other labellers"
-
-
-def read_prompts(path: Path) -> list[Prompt]:
-    """The prompts of a file as `PromptFile` describes it. Raises DataError naming file, line and field."""
-    prompts = []
-    for row in read_rows(path):
-        with row.at():
-            prompts.append(_prompt(row, path.name))
-    return prompts
-
-
-def _prompt(row: Row, source: str) -> Prompt:
-    user = row.optional_text("user")
-    if "text" in row.data:
-        return Prompt(text=row.text("text"), user=user, source=source)
-    if isinstance(row.data.get("prompt"), list):
-        turns = [row.nested(f"prompt[{i}]", turn) for i, turn in enumerate(row.items("prompt"))]
-        with row.at("prompt"):
-            messages = tuple(Message(turn.text("role"), turn.text("content")) for turn in turns)  # type: ignore[arg-type]
-            return Prompt(messages=messages, user=user, source=source)
-    return Prompt.ask(row.text("prompt"), user=user, source=source)
 
 
 def _report(config: PromptFile, report: PromptReport) -> str:

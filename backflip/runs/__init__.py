@@ -8,6 +8,7 @@ from backflip.runs.ledger import Run, open_run
 from backflip.runs.lineage import Ancestor, Parent, RunRecord, ancestry, find_run, list_runs, read_run
 from backflip.runs.metrics import MetricsWriter, read_metrics, require_finite
 from backflip.runs.progress import progress
+from backflip.runs.texts import Written, append_texts, read_texts, truncate_texts
 
 __all__ = [
     "Ancestor",
@@ -15,7 +16,9 @@ __all__ = [
     "Parent",
     "Run",
     "RunRecord",
+    "Written",
     "ancestry",
+    "append_texts",
     "atomic_folder",
     "atomic_write_bytes",
     "atomic_write_json",
@@ -26,5 +29,7 @@ __all__ = [
     "progress",
     "read_metrics",
     "read_run",
+    "read_texts",
     "require_finite",
+    "truncate_texts",
 ]

@@ -52,7 +52,9 @@ def parsed(command: list[str]) -> Any:
         return tyro.cli(LABEL[rest[0]], args=rest[1:])
     if name == "runs":
         return rest
-    module = {"run": "backflip.pipeline", "demo": "backflip.demo.loop"}.get(name, f"backflip.recipes.{name}")
+    module = {"run": "backflip.pipeline", "demo": "backflip.demo.loop", "studio": "backflip.studio.command"}.get(
+        name, f"backflip.recipes.{name}"
+    )
     return tyro.cli(importlib.import_module(module).Config, args=rest)
 
 

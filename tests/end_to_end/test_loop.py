@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backflip import cli, config, pipeline
-from backflip.demo.loop import fill
+from backflip.demo.contents import fill
 from backflip.demo.settings import loop_at
 from backflip.errors import CheckpointError, ConfigError, LabellingPaused
 from backflip.evaluation.contest import Policy

@@ -18,6 +18,7 @@ from backflip.feedback.store import Store
 from backflip.lm.hub import tiny_model
 from backflip.records import Prompt
 from backflip.runs.metrics import read_metrics
+from backflip.runs.texts import TEXTS
 
 UPDATES = 12
 KILLS = (0, 2, 6)  # updates that are recorded before the kill, at least
@@ -111,6 +112,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_numbers(tmp_pat
     ]
     assert [line["step"] for line in lines[0]] == list(range(UPDATES + 1))
     assert lines[0] == lines[1]
+    assert (whole / TEXTS).read_text() == (broken / TEXTS).read_text()
     assert files(whole / "model") == files(broken / "model")
     results = [json.loads((folder / "run.json").read_text())["result"] for folder in (whole, broken)]
     assert {**results[0], "model": ""} == {**results[1], "model": ""}

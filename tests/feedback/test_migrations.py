@@ -13,7 +13,10 @@ from backflip.feedback.store import Counts, Store
 from backflip.records import Candidate, Demonstration, Labeller, Prompt, Question, content_id
 
 # A step that was released never changes: a store that ran it would not run it again. Add a step, and its digest here.
-RELEASED = ["341d13d77cba9c3d430db7b061422aef54b04b8b5584222f0d96a675ced1f854"]
+RELEASED = [
+    "341d13d77cba9c3d430db7b061422aef54b04b8b5584222f0d96a675ced1f854",
+    "39675f28faa4c4ef8c30785410b541053d10df3cf4d16b950b8ecd4f3182e646",
+]
 VERSION_1 = Path(__file__).with_name("store_version_1.sql")
 
 

@@ -157,11 +157,11 @@ def test_projects_have_queues_of_their_own(store: Store) -> None:
 
 def test_the_next_question_is_one_look_into_an_index(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store.db") as store, store._database.read() as connection:
-        query = _next_open("ann", project="default", limit=1).compile(
+        query = _next_open("ann", "default", "text", "train", limit=1).compile(
             dialect=connection.dialect, compile_kwargs={"literal_binds": True}
         )
         plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
-    assert plan[0] == "SEARCH queue USING INDEX queue_open (project=?)"
+    assert plan[0] == "SEARCH queue USING INDEX queue_open (project=? AND medium=? AND purpose=?)"
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan)
 
 

@@ -139,6 +139,30 @@ def test_patience_ends(configure: Callable[..., ask.Config]) -> None:
     assert slept == [5, 5, 2]
 
 
+def test_people_may_have_answered_enough(configure: Callable[..., ask.Config], ask_store: str) -> None:
+    """It says where to go, waits for four answers, and goes on with them; questions may come in meanwhile."""
+    rounds: list[float] = []
+
+    def someone_answers(pause: float) -> None:
+        rounds.append(pause)
+        with Store.open(ask_store) as store:
+            store.add_questions([question(f"a question of round {len(rounds)}")])
+            lease = store.lease(Labeller("ann", "person"), purpose="train")
+            assert lease is not None
+            store.answer(Answer(lease.question.id, Labeller("ann", "person"), ()))
+            if len(rounds) == 2:
+                raise KeyboardInterrupt
+
+    config, out = configure(labellers="people", enough=4), io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        ask.run(config, sleep=someone_answers)
+    result = ask.run(config, sleep=someone_answers, console=Console(file=out))
+    assert "waiting for 2 answers to the questions of project 'default'" in out.getvalue()
+    assert f"backflip studio --store {ask_store}" in out.getvalue().replace("\n", "")
+    assert (result.answers, result.snapshot["up_to"], len(rounds)) == (4, 4, 4)
+    assert ask.run(config) == result
+
+
 def test_a_reward_model_or_function_may_be_the_judge(configure: Callable[..., ask.Config]) -> None:
     with pytest.raises(ConfigError, match="cannot be imported"):
         ask.run(configure(judge="python:nowhere:judge"))
@@ -147,7 +171,14 @@ def test_a_reward_model_or_function_may_be_the_judge(configure: Callable[..., as
 def test_what_cannot_be_asked_is_refused(configure: Callable[..., ask.Config]) -> None:
     with pytest.raises(DataError, match="no question of purpose 'nothing'"):
         ask.run(configure(purpose="nothing"))
-    for field, value in {"judge": None, "count": 0, "mistakes": 2.0, "poll_seconds": 0, "wanted": -1}.items():
+    for field, value in {
+        "judge": None,
+        "count": 0,
+        "mistakes": 2.0,
+        "poll_seconds": 0,
+        "wanted": -1,
+        "enough": -1,
+    }.items():
         with pytest.raises(ConfigError, match=field):
             configure(**{field: value})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from backflip.records import Prompt
 from backflip.runs.lineage import read_run
 from backflip.runs.metrics import read_metrics
 from backflip.runs.ranks import World
+from backflip.runs.texts import read_texts
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,6 +100,11 @@ def test_a_run_that_stopped_goes_on_with_the_same_numbers(
     lines = [[steady(line) for line in read_metrics(tmp_path / name)] for name in ("whole", "broken")]
     assert lines[0] == lines[1]
     assert [line["step"] for line in lines[0]] == [0, 1, 2, 3, 4, 5]
+    texts = [read_texts(tmp_path / name) for name in ("whole", "broken")]
+    assert texts[0] == texts[1]
+    assert Counter((w.step, w.split) for w in texts[0]) == (
+        {(step, "train"): 2 for step in range(1, 6)} | {(step, "validation"): 2 for step in range(6)}
+    )
     assert Path(whole.model, "model.safetensors").read_bytes() == Path(resumed.model, "model.safetensors").read_bytes()
 
 
@@ -124,6 +131,23 @@ def test_the_average_of_the_weights_is_saved(kit: Kit, tmp_path: Path) -> None:
     for name, value in saved.items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=3e-7)
     assert any((saved[n] - seen[-1][n.removeprefix("model.")]).abs().max() > 1e-5 for n in saved)
+
+
+def test_a_few_texts_are_kept_for_people(kit: Kit, tmp_path: Path) -> None:
+    config = kit.config(folder=tmp_path / "run")
+    scored: list[tuple[str, str, float]] = []
+
+    def score(prompt: Prompt, text: str, ended: bool) -> float:
+        scored.append(
+            (prompt.messages[-1].content if prompt.messages else str(prompt.text), text, float(text.count("e")))
+        )
+        return scored[-1][2]
+
+    ppo.run(config, reward=PythonReward(score))
+    texts = read_texts(config.folder)
+    assert {w.step for w in texts} == {1, 2, 3}
+    for written in texts:
+        assert (written.prompt[-1][1], written.text, written.score) in scored
 
 
 def test_the_saved_policy_is_an_ordinary_model(kit: Kit, tmp_path: Path) -> None:

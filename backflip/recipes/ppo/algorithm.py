@@ -40,6 +40,9 @@ class Rollout(NamedTuple):
     values: Tensor  # (episodes, response)
     advantages: Tensor  # (episodes, response), whitened
     returns: Tensor  # (episodes, response)
+    prompts: list[Prompt]  # of the trees
+    raw: list[float]  # a score an episode, as the reward gave it
+    ended: list[bool]
     metrics: dict[str, float]
 
 
@@ -50,7 +53,8 @@ def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
     rank alike, so that means, whitening and beta do not depend on how many ranks there are.
     """
     config, clock = trainer.config, _Clock()
-    share = shard(_batch(trainer, prompts), trainer.ranks)
+    batch = _batch(trainer, prompts)
+    share = shard(batch, trainer.ranks)
     ids = [trainer.tokens.opening(prompt) for _, prompt in share]
     sampled = trainer.sampler.sample(ids, samples=config.samples, keys=[visit for visit, _ in share])
     clock.lap("sample")
@@ -85,8 +89,9 @@ def rollout(trainer: Trainer, prompts: Sequence[Prompt]) -> Rollout:
         "tokens/eos_share": float(ended.float().mean()),
         **clock.rates(sample=sum(lengths), score=sum(group.tree.length for group in groups)),
     }
-    trees = [group.tree for group in groups]
-    return Rollout(trees, mask, old, values, whiten(advantages, mask), returns, metrics)
+    trees, asked = [group.tree for group in groups], [prompt for _, prompt in batch]
+    whitened = whiten(advantages, mask)
+    return Rollout(trees, mask, old, values, whitened, returns, asked, raw.tolist(), ended.tolist(), metrics)
 
 
 def _batch(trainer: Trainer, prompts: Sequence[Prompt]) -> list[tuple[int, Prompt]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from itertools import islice
 from pathlib import Path
 
 from backflip.errors import CheckpointError
@@ -15,7 +16,7 @@ from backflip.lm.pretraining import text_parents
 from backflip.lm.rewards import Rewards, weighted
 from backflip.lm.sampler import Sampler
 from backflip.recipes.command import command
-from backflip.recipes.ppo.algorithm import gather, learn, rollout
+from backflip.recipes.ppo.algorithm import Rollout, gather, learn, rollout
 from backflip.recipes.ppo.config import Config, Result
 from backflip.recipes.ppo.frozen import Frozen
 from backflip.recipes.ppo.trainer import Trainer
@@ -27,10 +28,12 @@ from backflip.runs.lineage import Parent, read_run
 from backflip.runs.metrics import require_finite
 from backflip.runs.progress import Step, progress
 from backflip.runs.ranks import World, all_gather_objects, rank_seed, shard, world
+from backflip.runs.texts import Written, append_texts, truncate_texts
 
 __all__ = ["main", "run"]
 
 _VALIDATION = 1 << 40  # random streams of validation prompts: beyond any training visit's
+_SHOWN, _TIMES = 2, 32  # texts for people: so many at a time, about so often in a run
 
 
 def run(
@@ -94,15 +97,16 @@ def _train(
     after_update: Callable[[Trainer], None] | None,
 ) -> None:
     if trainer.judge and not trainer.update:
-        _record(trainer, run, _judge(trainer, validation))  # so that the best is never worse than the start
+        _record(trainer, run, _judge(trainer, validation, run))  # so that the best is never worse than the start
     with _progress(trainer) as step:
         while not trainer.over:
             episodes = rollout(trainer, prompts)
             metrics = episodes.metrics | learn(trainer, episodes)
             trainer.update += 1
+            _show(trainer, episodes, run)
             _heed_budget(trainer, metrics["objective/kl"])
             if trainer.judge and (trainer.over or trainer.update % trainer.config.judge.every == 0):
-                metrics |= _judge(trainer, validation)
+                metrics |= _judge(trainer, validation, run)
             _record(trainer, run, metrics)
             _checkpoint(trainer, run)
             step(note=f"score {metrics['objective/score']:.2f}, KL {metrics['objective/kl']:.1f}")
@@ -120,8 +124,28 @@ def _silent(advance: int = 1, *, note: str = "") -> None:
     """The progress of a rank that nobody looks at."""
 
 
-def _judge(trainer: Trainer, validation: Sequence[Prompt]) -> dict[str, float]:
-    """The held-out judge's mean on validation prompts; the best policy so far is kept."""
+def _show(trainer: Trainer, episodes: Rollout, run: Run | None) -> None:
+    """Writes down a few of the update's episodes, now and then, for people to read."""
+    samples, every = trainer.config.samples, max(1, trainer.config.updates // _TIMES)
+    if run and (trainer.update == 1 or trainer.update % every == 0):
+        firsts = zip(episodes.prompts, episodes.trees, range(0, len(episodes.raw), samples), strict=True)
+        append_texts(
+            run.folder,
+            [
+                Written.to(
+                    prompt,
+                    step=trainer.update,
+                    text=trainer.tokens.decode(tree.responses[0]),
+                    ended=episodes.ended[first],
+                    score=episodes.raw[first],
+                )
+                for prompt, tree, first in islice(firsts, _SHOWN)
+            ],
+        )
+
+
+def _judge(trainer: Trainer, validation: Sequence[Prompt], run: Run | None) -> dict[str, float]:
+    """The held-out judge's mean on validation prompts; the best policy so far is kept, and a few texts are shown."""
     assert trainer.judge is not None
     share = shard(list(enumerate(validation)), trainer.ranks)
     prompts = [prompt for _, prompt in share]
@@ -132,6 +156,15 @@ def _judge(trainer: Trainer, validation: Sequence[Prompt]) -> dict[str, float]:
         with trainer.judge.use() as judge:
             scores = judge.scores(prompts, texts, ended=[[group[0].ended] for group in sampled])
             del judge  # may be the last hold on it
+        if run:
+            said = zip(prompts, texts, sampled, scores, strict=True)
+            append_texts(
+                run.folder,
+                [
+                    Written.to(p, step=trainer.update, text=t, ended=c.ended, score=score, split="validation")
+                    for p, (t,), (c,), (score,) in islice(said, _SHOWN)
+                ],
+            )
         everywhere = [score for (score,) in gather(scores, trainer.ranks)]
         mean = sum(everywhere) / len(everywhere)
         if mean > trainer.best:
@@ -178,7 +211,9 @@ def _resume(trainer: Trainer, run: Run | None, fingerprint: str) -> None:
             "put the run folder where all of them can read it"
         )
     if run:
-        run.metrics.truncate(trainer.update if checkpoint else -1)  # the start is judged again: line 0 is its own
+        last = trainer.update if checkpoint else -1  # the start is judged again: line 0 is its own
+        run.metrics.truncate(last)
+        truncate_texts(run.folder, last)
 
 
 def _finish(trainer: Trainer) -> Result:

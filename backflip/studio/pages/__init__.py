@@ -1,0 +1,3 @@
+"""The pages: one router a module, all of them included by `backflip.studio.app`."""
+
+__all__: list[str] = []
