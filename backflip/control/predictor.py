@@ -1,0 +1,293 @@
+"""The reward predictor: an ensemble that learns from comparisons of clips what people prefer (H, section 2.2).
+
+All members are fitted at once, as batched products over a leading dimension of members. An answer counts for a member
+as often as a Poisson(1) draw says, which is drawing |D| answers with replacement, told answer by answer (Oza & Russell
+2001); where it says 0, as it does for 1/e of the answers, the answer is held out from that member. So a member's
+bootstrap and its hold-out are disjoint, and stay so while answers come in. Each member has its own L2, which keeps its
+held-out loss at 1.1 to 1.5 times its training loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backflip.config import require
+from backflip.control.members import ConvolutionalMembers, DenseMembers
+from backflip.control.policies import Normaliser, angles_to_circle, circle_size
+from backflip.control.segments import Segment
+from backflip.control.spaces import Space
+from backflip.errors import DataError, TrainingDiverged
+from backflip.maths.preference import bradley_terry_loss
+from backflip.records import content_id
+
+__all__ = ["Comparisons", "Ensemble", "PredictorSettings", "bootstrap_counts"]
+
+
+@dataclass(frozen=True)
+class PredictorSettings:
+    """The predictor's own numbers; H's unless said."""
+
+    members: int = 3
+    """Predictors in the ensemble."""
+    hidden: int = 64
+    """Units of each of the two hidden layers (vectors; pictures have H's convolutions)."""
+    lapse: float = 0.1
+    """The share of answers that are taken for noise."""
+    learning_rate: float = 1e-3
+    """Adam's."""
+    minibatch: int = 64
+    """Answers of a step."""
+    l2: float = 1e-4
+    """Every member's L2 at the start; it adapts."""
+    ratio: tuple[float, float] = (1.1, 1.5)
+    """L2 falls where held-out loss over training loss is below the first, and rises above the second."""
+    std: float = 1.0
+    """Deviation of the rewards that the agent gets (H: 1 for MuJoCo, 0.05 for Atari)."""
+
+    def __post_init__(self) -> None:
+        for name in ("members", "hidden", "minibatch"):
+            require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
+        require(0 <= self.lapse < 1, "lapse", seen=self.lapse, wanted="a share in [0, 1)")
+        for name in ("learning_rate", "std"):
+            require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="a number above 0")
+        require(0 < self.ratio[0] <= self.ratio[1], "ratio", seen=self.ratio, wanted="two rising numbers above 0")
+
+
+class Comparisons(NamedTuple):
+    """Answers to "which of two clips is better", all of one length. `target` is 1, 0, or 0.5 for a tie."""
+
+    observations: Tensor  # (answers, 2, steps, *observation)
+    actions: Tensor  # (answers, 2, steps, n) or (answers, 2, steps)
+    target: Tensor  # (answers,), how far the first is preferred
+    keys: tuple[str, ...]  # of the answers: which member an answer counts for follows from it
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @classmethod
+    def of(cls, answers: Iterable[tuple[Segment, Segment, float, str]]) -> Comparisons:
+        """From (first, second, target, key) of each answer; DataError where clips differ in length or none is there."""
+        rows = list(answers)
+        lengths = {len(segment) for first, second, _, _ in rows for segment in (first, second)}
+        if len(lengths) != 1:
+            raise DataError(
+                f"the compared clips are {sorted(lengths) or 'none'} steps long; wanted clips of one length: "
+                "use the clip length of the runs whose answers are reused"
+            )
+        return cls(
+            _stack([(a.observations, b.observations) for a, b, _, _ in rows]),
+            _stack([(a.actions, b.actions) for a, b, _, _ in rows]),
+            torch.tensor([target for _, _, target, _ in rows], dtype=torch.float32),
+            tuple(key for _, _, _, key in rows),
+        )
+
+    def join(self, other: Comparisons) -> Comparisons:
+        """These and then those."""
+        parts = [torch.cat(pair) for pair in zip(self[:3], other[:3], strict=True)]
+        return Comparisons(parts[0], parts[1], parts[2], self.keys + other.keys)
+
+    def last(self, count: int) -> Comparisons:
+        """The newest `count` of them (H trains on the last 3,000 in Atari)."""
+        return Comparisons(self.observations[-count:], self.actions[-count:], self.target[-count:], self.keys[-count:])
+
+
+def _stack(pairs: Sequence[tuple[Any, Any]]) -> Tensor:
+    return torch.from_numpy(np.stack([np.stack(pair) for pair in pairs]))
+
+
+def bootstrap_counts(keys: Sequence[str], *, members: int, seed: int) -> Tensor:
+    """How often each answer counts for each member, (members, answers): Poisson(1), by seed, member and answer."""
+    counts = np.empty((members, len(keys)), dtype=np.float32)
+    for member in range(members):
+        for i, key in enumerate(keys):
+            draw = np.random.default_rng(int(content_id("bootstrap", seed, member, key)[:16], 16))
+            counts[member, i] = draw.poisson(1.0)
+    return torch.from_numpy(counts)
+
+
+class Ensemble:
+    """What is held for the reward: the mean over members, each normalised to mean 0 and one deviation."""
+
+    def __init__(self, space: Space, settings: PredictorSettings, *, seed: int) -> None:
+        self.space, self.settings, self.seed = space, settings, seed
+        count = settings.members
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net: torch.nn.Module = (
+                ConvolutionalMembers(count, space.observation, space.actions)
+                if space.image
+                else DenseMembers(count, circle_size(space) + space.actions, settings.hidden)
+            )
+        self.draw = torch.Generator().manual_seed(seed)
+        self.look = Normaliser(0 if space.image else circle_size(space))
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate)
+        self.l2 = torch.full((count,), settings.l2)
+        self.mean, self.deviation = torch.zeros(count), torch.ones(count)
+        self.answers = 0
+        self._counts: dict[str, Tensor] = {}
+
+    # --- what it says
+
+    @torch.no_grad()
+    def rewards(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """The reward of each step, of any leading shape: mean over normalised members, times the wanted deviation."""
+        shape = observations.shape[: -len(self.space.observation)]
+        raw = self._raw(observations.flatten(0, len(shape) - 1), actions.flatten(0, len(shape) - 1))
+        normal = (raw - self.mean[:, None]) / self.deviation[:, None]
+        return normal.mean(dim=0).reshape(shape) * self.settings.std
+
+    @torch.no_grad()
+    def sums(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Each member's undiscounted sum over each clip, (members, clips), of (clips, steps, ..) inputs."""
+        return self._sums(observations, actions)
+
+    def _sums(self, observations: Tensor, actions: Tensor) -> Tensor:
+        clips, steps = observations.shape[:2]
+        return self._raw(observations.flatten(0, 1), actions.flatten(0, 1)).view(-1, clips, steps).sum(dim=-1)
+
+    def _raw(self, observations: Tensor, actions: Tensor) -> Tensor:  # (steps, ..) -> (members, steps)
+        if self.space.discrete:
+            acted = torch.nn.functional.one_hot(actions.long(), self.space.actions).float()
+        else:
+            acted = actions.float().clamp(-1, 1)
+        if self.space.image:
+            return self.net(observations, acted)  # type: ignore[no-any-return]
+        seen = self.look(angles_to_circle(observations.float(), self.space.angles))
+        return self.net(torch.cat([seen, acted], dim=-1))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def normalise(self, observations: Tensor, actions: Tensor) -> None:
+        """Sets each member's scale so that these steps (of any leading shape) have mean 0 and deviation 1."""
+        shape = observations.shape[: -len(self.space.observation)]
+        raw = self._raw(observations.flatten(0, len(shape) - 1), actions.flatten(0, len(shape) - 1))
+        self.mean, self.deviation = raw.mean(dim=1), raw.std(dim=1, unbiased=False).clamp(min=1e-6)
+
+    # --- how it learns
+
+    def fit(self, data: Comparisons, *, steps: int) -> dict[str, float]:
+        """So many steps down the loss; the L2 of each member adapts on the way. Returns metrics."""
+        if not self.space.image:
+            rest = data.observations[self.answers :]
+            if len(rest):
+                self.look.see(angles_to_circle(rest.flatten(0, 2).float(), self.space.angles))
+        counts = self._bootstrap(data.keys)
+        self.answers = len(data)
+        size = min(self.settings.minibatch, len(data))
+        self.net.train()
+        losses = []
+        for step in range(steps):
+            picked = torch.randint(len(data), (size,), generator=self.draw)
+            losses.append(self._step(data, picked, counts[:, picked]))
+            if step % 50 == 49 or step == steps - 1:
+                self._adapt(data)
+        self.net.eval()
+        train, held, right = self.losses(data)
+        return {
+            "predictor/loss": float(train.nanmean()),
+            "predictor/held_out_loss": float(held.nanmean()),
+            "predictor/held_out_accuracy": float(right.nanmean()),
+            "predictor/l2": float(self.l2.log().mean().exp()),
+            "predictor/answers": float(len(data)),
+        }
+
+    def _step(self, data: Comparisons, picked: Tensor, counts: Tensor) -> Tensor:
+        sums = self._sums(data.observations[picked].flatten(0, 1), data.actions[picked].flatten(0, 1))
+        first, second = sums.view(len(self.l2), -1, 2).unbind(dim=-1)
+        weight = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        loss = bradley_terry_loss(
+            better=first,
+            worse=second,
+            target=data.target[picked].expand_as(first),
+            weight=weight,
+            lapse=self.settings.lapse,
+        )
+        squares = sum(p.square().flatten(1).sum(dim=1) for p in self._weights())
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss + (self.l2 * squares).sum()).backward()
+        self.optimiser.step()
+        if not bool(loss.isfinite()):
+            raise TrainingDiverged(
+                f"the predictor's loss is {float(loss)}; wanted a finite one: lower predictor.learning_rate, or look "
+                "for broken observations in the compared clips"
+            )
+        return loss.detach()
+
+    def _weights(self) -> list[Tensor]:
+        return list(self.net.member_weights())  # type: ignore[operator]
+
+    @torch.no_grad()
+    def losses(self, data: Comparisons) -> tuple[Tensor, Tensor, Tensor]:
+        """Each member's training loss, held-out loss and held-out share of right strict pairs; NaN without any."""
+        counts = self._bootstrap(data.keys)
+        parts = torch.arange(len(data)).split(256)
+        sums = torch.cat(
+            [self._sums(data.observations[i].flatten(0, 1), data.actions[i].flatten(0, 1)) for i in parts], dim=1
+        )
+        first, second = sums.view(len(self.l2), -1, 2).unbind(dim=-1)
+        held = (counts == 0).float()
+        return (
+            self._mean_losses(first, second, data.target, counts),
+            self._mean_losses(first, second, data.target, held),
+            _right(first, second, data.target, held),
+        )
+
+    def _mean_losses(self, first: Tensor, second: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        each = [
+            bradley_terry_loss(better=a, worse=b, target=target, weight=w / w.sum(), lapse=self.settings.lapse)
+            for a, b, w in zip(first, second, weight, strict=True)
+        ]
+        return torch.stack(each)
+
+    def _adapt(self, data: Comparisons) -> None:
+        self.net.eval()
+        train, held, _ = self.losses(data)
+        self.net.train()
+        self.l2 = adapted(self.l2, held / train, self.settings.ratio)
+
+    def _bootstrap(self, keys: Sequence[str]) -> Tensor:
+        fresh = [key for key in keys if key not in self._counts]
+        drawn = bootstrap_counts(fresh, members=len(self.l2), seed=self.seed)
+        self._counts.update(zip(fresh, drawn.unbind(dim=1), strict=True))
+        return torch.stack([self._counts[key] for key in keys], dim=1)
+
+    # --- its checkpoint
+
+    def state(self) -> dict[str, Any]:
+        """All of it but the answers."""
+        return {
+            "net": self.net.state_dict(),
+            "look": self.look.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "draw": self.draw.get_state(),
+            "l2": self.l2,
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "answers": self.answers,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back to a checkpoint."""
+        for name in ("net", "look", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        self.draw.set_state(state["draw"])
+        self.l2, self.mean, self.deviation = state["l2"], state["mean"], state["deviation"]
+        self.answers = int(state["answers"])
+
+
+def adapted(l2: Tensor, ratio: Tensor, wanted: tuple[float, float]) -> Tensor:
+    """L2 of each member after a look at held-out over training loss; NaN, where nothing is held out, changes nothing."""
+    low, high = wanted
+    factor = torch.where(ratio > high, 1.5, torch.where(ratio < low, 1 / 1.5, 1.0))
+    return (l2 * factor).clamp(1e-7, 1.0)
+
+
+def _right(first: Tensor, second: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    strict = weight * (target != 0.5)
+    agree = ((first > second) == (target > 0.5)).float()
+    return (agree * strict).sum(dim=1) / strict.sum(dim=1)

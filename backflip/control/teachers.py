@@ -1,0 +1,142 @@
+"""Simulated teachers: what a person would say of a clip, from what the clip shows.
+
+Two ways to look: `Backflip` sees poses, as a person sees a film, and wants a backflip; `TrueReward` knows the true
+reward of the clip's steps (sealed from the agent), as in the published measurements. How people err comes on top:
+B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backflip.config import require
+from backflip.control.flips import TURN, contacts
+from backflip.control.segments import Recorder, Segment
+from backflip.errors import DataError
+from backflip.feedback.oracle import SimulatedLabeller
+from backflip.records import Answer, Question
+
+__all__ = ["B_PREF", "Backflip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
+
+Goal = Literal["backflip", "reward"]
+
+
+class Eye(Protocol):
+    """How a teacher looks at a clip."""
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """A score for each step; DataError where the clip does not show what this eye looks at."""
+        ...
+
+
+class TrueReward:
+    """Sees the true reward of each step, which nobody else does."""
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        if rewards is None:
+            raise DataError(
+                f"segment {segment.id[:12]} has no sealed reward; wanted one for a teacher that goes by it: cut the "
+                "segment in a run whose teacher looks at the reward"
+            )
+        return rewards
+
+
+class Backflip:
+    """Sees poses: likes turning backwards in the air, and none of it with the body on the floor."""
+
+    def __init__(self, *, penalty: float = 0.02) -> None:
+        self.penalty = penalty
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
+        if segment.states is None or segment.states.shape[-1] != 6:
+            raise DataError(f"a clip of {segment.env} does not show a Hopper; wanted one to judge its backflips by")
+        return backflip_steps(segment.states, penalty=self.penalty)
+
+
+def backflip_steps(poses: NDArray[np.float64], *, penalty: float) -> NDArray[np.float64]:
+    """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
+
+    Turns backwards count 20 each in the air and less on the foot; with the body on the floor they count nothing, and
+    each step there costs `penalty`.
+    """
+    touch = contacts(poses[1:])
+    turned = -np.diff(poses[..., 2], axis=0) / TURN
+    return 20 * turned * np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0)) - penalty * touch.body
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """A simulated teacher: what it looks at, and how it errs (B-Pref's parameters)."""
+
+    goal: Goal = "backflip"
+    """backflip: the poses of a Hopper; reward: the true reward of a clip."""
+    beta: float = 0.0
+    """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
+    gamma: float = 1.0
+    """Myopia: a step weighs gamma to the steps that follow it in the clip."""
+    mistakes: float = 0.1
+    """The share of answers that are turned round."""
+    skip_below: float | None = None
+    """No answer where both clips score below this."""
+    equal_within: float = 0.0
+    """Clips whose scores are no further apart are tied."""
+
+    def __post_init__(self) -> None:
+        require(self.beta >= 0, "beta", seen=self.beta, wanted="0 (always the better one) or more")
+        require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
+        self.labeller(0)  # which refuses shares out of range
+
+    def labeller(self, seed: int) -> SimulatedLabeller:
+        """The one who errs."""
+        return SimulatedLabeller(
+            seed,
+            f"teacher-{self.goal}",
+            temperature=1 / self.beta if self.beta else 0.0,
+            tie_margin=self.equal_within,
+            mistakes=self.mistakes,
+            cannot_tell_below=self.skip_below,
+        )
+
+
+# B-Pref, table 1; the thresholds of skip and equal are in units of the clips' scores, and its own are shares of the
+# policy's mean return, so they are set by whoever knows that.
+B_PREF: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "oracle": {"mistakes": 0.0},
+        "stochastic": {"mistakes": 0.0, "beta": 1.0},
+        "mistake": {"mistakes": 0.1},
+        "myopic": {"mistakes": 0.0, "gamma": 0.9},
+        "skip": {"mistakes": 0.0, "skip_below": 0.0},
+        "equal": {"mistakes": 0.0, "equal_within": 0.0},
+    }
+)
+
+
+class Teacher:
+    """Answers questions about clips. What it sees and how it errs are two things."""
+
+    def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
+        self.settings = settings
+        self.eye: Eye = eye or (Backflip() if settings.goal == "backflip" else TrueReward())
+        self.labeller = settings.labeller(seed)
+
+    def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
+        """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""
+        steps = self.eye.steps(segment, rewards)
+        ages = np.arange(len(steps))[::-1]
+        return float((steps * self.settings.gamma**ages).sum())
+
+    def score_rollout(self, recorder: Recorder) -> NDArray[np.float64]:
+        """The exact score of each step of a whole rollout, (steps, environments): what no answer ever tells."""
+        clips = recorder.cut([(env, 0) for env in range(recorder.actions.shape[1])], len(recorder))
+        return np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
+
+    def answer(self, question: Question, clips: Mapping[str, tuple[Segment, NDArray[np.float64] | None]]) -> Answer:
+        """The answer to a question, from the clips of its candidates (by candidate id)."""
+        return self.labeller.answer(question, {key: self.score(*clip) for key, clip in clips.items()})
