@@ -203,7 +203,8 @@ class _Stretch:
         self._middle, self._half = (high + low) / 2, (high - low) / 2
 
     def __call__(self, actions: NDArray[Any]) -> NDArray[Any]:
-        return np.clip(actions, -1, 1).astype(np.float64) * self._half + self._middle
+        stretched: NDArray[Any] = np.clip(actions, -1, 1).astype(np.float64) * self._half + self._middle
+        return stretched
 
 
 class _Gymnasium:
@@ -237,7 +238,7 @@ class _Gymnasium:
         return stacked.reshape(len(observations), -1).astype(np.float32)
 
     def _poses(self) -> NDArray[np.float64] | None:
-        data = [getattr(env.unwrapped, "data", None) for env in self._envs]
+        data: list[Any] = [getattr(env.unwrapped, "data", None) for env in self._envs]
         return np.stack([d.qpos.copy() for d in data]) if all(hasattr(d, "qpos") for d in data) else None
 
     def close(self) -> None:
@@ -275,11 +276,7 @@ def _space(settings: EnvSettings, env: Any) -> tuple[Space, Callable[[Any], Any]
     if not isinstance(acts, (Box, Discrete)):
         raise ConfigError(f"{settings.env} takes a {type(acts).__name__} as action; wanted a Box or a Discrete")
     image = len(seen.shape) == 3 and seen.dtype == np.uint8
-    shape = tuple(int(n) for n in seen.shape)
-    if image:
-        shape = (shape[2], *shape[:2]) if shape[2] in (1, 3, 4) else shape
-    else:
-        shape = (int(np.prod(shape)),)
+    shape = _channels_first(seen.shape) if image else (int(np.prod(seen.shape)),)
     angles = ROBOTS[settings.env].angles if settings.env in ROBOTS else ()
     if isinstance(acts, Discrete):
         start = int(acts.start)
@@ -292,6 +289,10 @@ def _space(settings: EnvSettings, env: Any) -> tuple[Space, Callable[[Any], Any]
     return Space(settings.env, shape, size, image=image, angles=angles), (
         lambda action: stretch(action.reshape(bounds)).astype(dtype)
     )
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[2], *shape[:2]) if shape[2] in (1, 3, 4) else tuple(shape)
 
 
 def _bounds(box: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -311,7 +312,8 @@ class _Atari:
         options: dict[str, Any] = {"num_threads": 1, "reward_clipping": False, "use_fire_reset": False}
         self._envs = AtariVectorEnv(game, settings.count, **{**options, **settings.options})
         self._rows = slice(*rows)
-        actions = int(self._envs.single_action_space.n)
+        acts: Any = self._envs.single_action_space
+        actions = int(acts.n)
         self.space = Space(settings.env, (4, 84, 84), actions, discrete=True, image=True)
         self._count = settings.count
 

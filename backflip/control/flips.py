@@ -52,7 +52,8 @@ def clearances(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     ankle = knee - 0.5 * np.cos(leg)
     toe, heel = ankle - 0.26 * np.sin(foot), ankle + 0.13 * np.sin(foot)
     ends = [(torso + 0.2 * np.cos(turned), hip), (hip, knee), (knee, ankle), (toe, heel)]
-    return np.stack([np.minimum(a, b) for a, b in ends], axis=-1) - _RADII
+    lowest: NDArray[np.float64] = np.stack([np.minimum(a, b) for a, b in ends], axis=-1) - _RADII
+    return lowest
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Contacts:
 def contacts(poses: NDArray[np.float64]) -> Contacts:
     """Who touches the floor in each pose."""
     touching = clearances(poses) <= CONTACT
-    return Contacts(body=touching[..., :3].any(axis=-1), foot=touching[..., 3])
+    return Contacts(body=np.asarray(touching[..., :3].any(axis=-1)), foot=touching[..., 3])
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ class Ensemble:
 
 
 def adapted(l2: Tensor, ratio: Tensor, wanted: tuple[float, float]) -> Tensor:
-    """L2 of each member after a look at held-out over training loss; NaN, where nothing is held out, changes nothing."""
+    """L2 of each member after a look at held-out over training loss; NaN (nothing held out) changes none."""
     low, high = wanted
     factor = torch.where(ratio > high, 1.5, torch.where(ratio < low, 1 / 1.5, 1.0))
     return (l2 * factor).clamp(1e-7, 1.0)

@@ -87,7 +87,7 @@ class SegmentFolder:
         path = self._folder / f"{name}.npz"
         try:
             with np.load(path, allow_pickle=False) as parts:
-                states = parts["states"] if "states" in parts else None
+                states = parts["states"] if "states" in parts.files else None
                 return Segment(str(parts["env"]), parts["observations"], parts["actions"], states)
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
