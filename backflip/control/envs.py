@@ -85,27 +85,30 @@ class Envs:
         self._backend, self.settings, self._witness = backend, settings, witness
         self.space = backend.space
         self._pose: NDArray[np.float64] | None = None
-        self._left = 0
+        self._horizon = self._left = 0
 
     @property
     def count(self) -> int:
         return self.settings.count
 
-    def reset(self, seed: int | None = None) -> NDArray[Any]:
-        """The first observations. With a seed all that follows is determined; without, the draws go on."""
-        self._left = self.settings.horizon
+    def reset(self, seed: int | None = None, *, horizon: int | None = None) -> NDArray[Any]:
+        """The first observations. With a seed all that follows is determined; without, the draws go on.
+
+        `horizon` is this episode's length, where it is another than usual.
+        """
+        self._horizon = self._left = horizon or self.settings.horizon
         return self._look(self._backend.start(seed))
 
     def step(self, actions: NDArray[Any]) -> NDArray[Any]:
         """The next observations. Raises TrainingDiverged at one that is not finite, ConfigError at an early end."""
         if self._left == 0:
-            raise ConfigError(f"the episode of {self.settings.horizon} steps is over; wanted a reset before this step")
+            raise ConfigError(f"the episode of {self._horizon} steps is over; wanted a reset before this step")
         self._left -= 1
         seen = self._backend.step(actions)
         if self._left and seen.ended.any() and not self.settings.restarts:
             raise ConfigError(
                 f"{self.settings.env} ended an episode {self._left} steps before the horizon of "
-                f"{self.settings.horizon}; wanted a fixed horizon, for an end would tell the agent what is wanted: "
+                f"{self._horizon}; wanted a fixed horizon, for an end would tell the agent what is wanted: "
                 "set on_end to 'restart', or an option of the environment that keeps it going"
             )
         if self._witness is not None:
@@ -125,7 +128,7 @@ class Envs:
             bad = int(np.flatnonzero(~np.isfinite(seen.observations).reshape(self.count, -1).all(axis=1))[0])
             raise TrainingDiverged(
                 f"environment {bad} of {self.count} ({self.settings.env}) shows NaN or infinite observations "
-                f"{self.settings.horizon - self._left} steps into the episode; wanted finite ones: the simulation "
+                f"{self._horizon - self._left} steps into the episode; wanted finite ones: the simulation "
                 "has broken down, so start again from the last checkpoint, or look at the environment"
             )
         return seen.observations

@@ -7,8 +7,8 @@ on bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from backflip.control.envs import EnvSettings, make_envs
 from backflip.control.segments import Recorder, Segment
 from backflip.records import content_id
 
-__all__ = ["Learner", "seed_of"]
+__all__ = ["Learner", "Stage", "seed_of"]
 
 
 def seed_of(*parts: Any) -> int:
@@ -28,26 +28,35 @@ def seed_of(*parts: Any) -> int:
     return int(content_id("seed", *parts)[:8], 16) % 2**30
 
 
+class Stage(NamedTuple):
+    """Until so many environment steps were made, episodes are `horizon` steps long."""
+
+    until: int
+    horizon: int
+
+
 class Learner:
     """An agent and its environments. `rollout`, then `learn`; between the two the steps lie in `recorder`."""
 
     def __init__(
-        self, env: EnvSettings, agent: PPOSettings, *, seed: int, reseed_every: int, witness: bool = False
+        self,
+        env: EnvSettings,
+        agent: PPOSettings,
+        *,
+        seed: int,
+        reseed_every: int,
+        stages: Sequence[Stage] = (),
+        witness: bool = False,
     ) -> None:
-        require(
-            env.horizon % agent.steps == 0,
-            "agent.steps",
-            seen=agent.steps,
-            wanted=f"a divisor of the horizon of {env.horizon}: a rollout never spans the end of an episode",
-        )
-        require(
-            reseed_every * agent.steps % env.horizon == 0,
-            "reseed_every",
-            seen=reseed_every,
-            wanted=f"whole episodes of {env.horizon // agent.steps} rollouts",
-        )
-        self.seed, self._every = seed, reseed_every
-        self._rollouts_an_episode = env.horizon // agent.steps
+        for horizon in (env.horizon, *(stage.horizon for stage in stages)):
+            block = reseed_every * agent.steps
+            require(
+                horizon % agent.steps == 0 and block % horizon == 0,
+                "env.horizon",
+                seen=horizon,
+                wanted=f"a multiple of a rollout's {agent.steps} steps that divides the {block} between checkpoints",
+            )
+        self.seed, self._every, self._stages = seed, reseed_every, stages
         self.recorder = Recorder(env.env)
         self.envs = make_envs(env, witness=self.recorder.witness if witness else None)
         self.agent = PPO(self.envs.space, agent, count=env.count, seed=seed)
@@ -74,10 +83,15 @@ class Learner:
         self.rollouts += 1
 
     def _begin(self) -> NDArray[Any]:
-        if self.rollouts % self._every == 0:
-            return self.envs.reset(seed_of(self.seed, "episode", self.rollouts))
-        if self.rollouts % self._rollouts_an_episode == 0 or self._observations is None:
-            return self.envs.reset()
+        """Goes on with the episode, or begins the next; the horizon changes where the environments begin anew."""
+        within = self.rollouts % self._every
+        begun = (self.rollouts - within) * self.agent.settings.steps * self.envs.count
+        stage = next((s for s in self._stages if begun < s.until), None)
+        horizon = stage.horizon if stage else self.envs.settings.horizon
+        if within == 0:
+            return self.envs.reset(seed_of(self.seed, "episode", self.rollouts), horizon=horizon)
+        if within * self.agent.settings.steps % horizon == 0 or self._observations is None:
+            return self.envs.reset(horizon=horizon)
         return self._observations
 
     def learn(self, rewards: Tensor) -> dict[str, float]:

@@ -13,25 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from backflip.control.features import Features
 from backflip.control.spaces import Space
 from backflip.errors import TrainingDiverged
 
-__all__ = ["ActorCritic", "Choice", "Normaliser", "angles_to_circle", "circle_size"]
-
-
-def circle_size(space: Space) -> int:
-    """Numbers of a vector observation with its angles as sine and cosine."""
-    return space.size + len(space.angles)
-
-
-def angles_to_circle(observations: Tensor, angles: tuple[int, ...]) -> Tensor:  # (..., n) -> (..., n + angles)
-    """Each angle becomes its sine in its place and its cosine at the end."""
-    if not angles:
-        return observations
-    picked = list(angles)
-    turned = observations.clone()
-    turned[..., picked] = observations[..., picked].sin()
-    return torch.cat([turned, observations[..., picked].cos()], dim=-1)
+__all__ = ["ActorCritic", "Choice", "Normaliser"]
 
 
 class Normaliser(nn.Module):
@@ -85,22 +71,23 @@ class ActorCritic(nn.Module):
             self.policy: nn.Module = _linear(512, space.actions, gain=0.01)
             self.value: nn.Module = _linear(512, 1, gain=1.0)
         else:
-            self.body = Normaliser(circle_size(space))
-            self.policy = _mlp(circle_size(space), hidden, space.actions, gain=0.01)
-            self.value = _mlp(circle_size(space), hidden, 1, gain=1.0)
+            self.features = Features(space)
+            self.body = Normaliser(self.features.size)
+            self.policy = _mlp(self.features.size, hidden, space.actions, gain=0.01)
+            self.value = _mlp(self.features.size, hidden, 1, gain=1.0)
         if not space.discrete:
             self.log_std = nn.Parameter(torch.full((space.actions,), log_std))
 
     def see(self, observations: Tensor) -> None:
         """Adds observations to the normaliser's moments."""
         if isinstance(self.body, Normaliser):
-            self.body.see(angles_to_circle(observations, self.space.angles))
+            self.body.see(self.features(observations))
 
     def seen(self, observations: Tensor) -> Tensor:
         """What both nets read."""
         if self.space.image:
             return self.body(observations.float() / 255)  # type: ignore[no-any-return]
-        return self.body(angles_to_circle(observations, self.space.angles))  # type: ignore[no-any-return]
+        return self.body(self.features(observations))  # type: ignore[no-any-return]
 
     def values(self, observations: Tensor) -> Tensor:  # (batch,)
         value: Tensor = self.value(self.seen(observations)).squeeze(-1)

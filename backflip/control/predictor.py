@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from backflip.config import require
+from backflip.control.features import Features, Look
 from backflip.control.members import ConvolutionalMembers, DenseMembers
-from backflip.control.policies import Normaliser, angles_to_circle, circle_size
+from backflip.control.policies import Normaliser
 from backflip.control.segments import Segment
 from backflip.control.spaces import Space
 from backflip.errors import DataError, TrainingDiverged
@@ -47,6 +48,8 @@ class PredictorSettings:
     """Every member's L2 at the start; it adapts."""
     ratio: tuple[float, float] = (1.1, 1.5)
     """L2 falls where held-out loss over training loss is below the first, and rises above the second."""
+    look: Look = "observation"
+    """What is read of a vector: the observation; or, for the Hopper, also each link's height and touch (kinematics)."""
     std: float = 1.0
     """Deviation of the rewards that the agent gets (H: 1 for MuJoCo, 0.05 for Atari)."""
 
@@ -97,6 +100,15 @@ class Comparisons(NamedTuple):
         return Comparisons(self.observations[-count:], self.actions[-count:], self.target[-count:], self.keys[-count:])
 
 
+class _Inputs(NamedTuple):
+    """Comparisons as the nets read them, worked out once a fit."""
+
+    seen: Tensor  # (answers, 2, steps, ..)
+    acted: Tensor  # (answers, 2, steps, actions)
+    target: Tensor  # (answers,)
+    counts: Tensor  # (members, answers)
+
+
 def _stack(pairs: Sequence[tuple[Any, Any]]) -> Tensor:
     return torch.from_numpy(np.stack([np.stack(pair) for pair in pairs]))
 
@@ -117,15 +129,17 @@ class Ensemble:
     def __init__(self, space: Space, settings: PredictorSettings, *, seed: int) -> None:
         self.space, self.settings, self.seed = space, settings, seed
         count = settings.members
+        self._features = None if space.image else Features(space, settings.look)
+        size = 0 if self._features is None else self._features.size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net: torch.nn.Module = (
                 ConvolutionalMembers(count, space.observation, space.actions)
                 if space.image
-                else DenseMembers(count, circle_size(space) + space.actions, settings.hidden)
+                else DenseMembers(count, size + space.actions, settings.hidden)
             )
         self.draw = torch.Generator().manual_seed(seed)
-        self.look = Normaliser(0 if space.image else circle_size(space))
+        self.look = Normaliser(size)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate)
         self.l2 = torch.full((count,), settings.l2)
         self.mean, self.deviation = torch.zeros(count), torch.ones(count)
@@ -137,57 +151,57 @@ class Ensemble:
     @torch.no_grad()
     def rewards(self, observations: Tensor, actions: Tensor) -> Tensor:
         """The reward of each step, of any leading shape: mean over normalised members, times the wanted deviation."""
-        shape = observations.shape[: -len(self.space.observation)]
-        raw = self._raw(observations.flatten(0, len(shape) - 1), actions.flatten(0, len(shape) - 1))
+        raw = self._net(*self._read(observations, actions))
         normal = (raw - self.mean[:, None]) / self.deviation[:, None]
+        shape = observations.shape[: -len(self.space.observation)]
         return normal.mean(dim=0).reshape(shape) * self.settings.std
 
     @torch.no_grad()
     def sums(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Each member's undiscounted sum over each clip, (members, clips), of (clips, steps, ..) inputs."""
-        return self._sums(observations, actions)
-
-    def _sums(self, observations: Tensor, actions: Tensor) -> Tensor:
-        clips, steps = observations.shape[:2]
-        return self._raw(observations.flatten(0, 1), actions.flatten(0, 1)).view(-1, clips, steps).sum(dim=-1)
-
-    def _raw(self, observations: Tensor, actions: Tensor) -> Tensor:  # (steps, ..) -> (members, steps)
-        if self.space.discrete:
-            acted = torch.nn.functional.one_hot(actions.long(), self.space.actions).float()
-        else:
-            acted = actions.float().clamp(-1, 1)
-        if self.space.image:
-            return self.net(observations, acted)  # type: ignore[no-any-return]
-        seen = self.look(angles_to_circle(observations.float(), self.space.angles))
-        return self.net(torch.cat([seen, acted], dim=-1))  # type: ignore[no-any-return]
+        seen, acted = self._read(observations, actions)
+        return self._net(seen, acted).view(len(self.l2), *observations.shape[:2]).sum(dim=-1)
 
     @torch.no_grad()
     def normalise(self, observations: Tensor, actions: Tensor) -> None:
         """Sets each member's scale so that these steps (of any leading shape) have mean 0 and deviation 1."""
-        shape = observations.shape[: -len(self.space.observation)]
-        raw = self._raw(observations.flatten(0, len(shape) - 1), actions.flatten(0, len(shape) - 1))
+        raw = self._net(*self._read(observations, actions))
         self.mean, self.deviation = raw.mean(dim=1), raw.std(dim=1, unbiased=False).clamp(min=1e-6)
+
+    def _read(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the net takes in, steps first: pictures or features, not normalised; actions as numbers."""
+        ahead = len(observations.shape) - len(self.space.observation)
+        seen = observations.flatten(0, ahead - 1)
+        if self._features is not None:
+            seen = self._features(seen)
+        acted = actions.flatten(0, ahead - 1)
+        if self.space.discrete:
+            return seen, torch.nn.functional.one_hot(acted.long(), self.space.actions).float()
+        return seen, acted.float().clamp(-1, 1)
+
+    def _net(self, seen: Tensor, acted: Tensor) -> Tensor:  # (steps, ..) -> (members, steps)
+        if self._features is None:
+            return self.net(seen, acted)  # type: ignore[no-any-return]
+        return self.net(torch.cat([self.look(seen), acted], dim=-1))  # type: ignore[no-any-return]
 
     # --- how it learns
 
     def fit(self, data: Comparisons, *, steps: int) -> dict[str, float]:
         """So many steps down the loss; the L2 of each member adapts on the way. Returns metrics."""
-        if not self.space.image:
-            rest = data.observations[self.answers :]
-            if len(rest):
-                self.look.see(angles_to_circle(rest.flatten(0, 2).float(), self.space.angles))
-        counts = self._bootstrap(data.keys)
+        read = self._inputs(data)
+        if self._features is not None:
+            self.look.see(read.seen[self.answers :].flatten(0, 2))
         self.answers = len(data)
         size = min(self.settings.minibatch, len(data))
         self.net.train()
-        losses = []
         for step in range(steps):
-            picked = torch.randint(len(data), (size,), generator=self.draw)
-            losses.append(self._step(data, picked, counts[:, picked]))
+            self._step(read, torch.randint(len(data), (size,), generator=self.draw))
             if step % 50 == 49 or step == steps - 1:
-                self._adapt(data)
+                self.net.eval()
+                train, held, right = self._losses(read)
+                self.l2 = adapted(self.l2, held / train, self.settings.ratio)
+                self.net.train()
         self.net.eval()
-        train, held, right = self.losses(data)
         return {
             "predictor/loss": float(train.nanmean()),
             "predictor/held_out_loss": float(held.nanmean()),
@@ -196,15 +210,27 @@ class Ensemble:
             "predictor/answers": float(len(data)),
         }
 
-    def _step(self, data: Comparisons, picked: Tensor, counts: Tensor) -> Tensor:
-        sums = self._sums(data.observations[picked].flatten(0, 1), data.actions[picked].flatten(0, 1))
-        first, second = sums.view(len(self.l2), -1, 2).unbind(dim=-1)
-        weight = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    def _inputs(self, data: Comparisons) -> _Inputs:
+        seen, acted = self._read(data.observations, data.actions)
+        shape = data.observations.shape[:3]
+        counts = self._bootstrap(data.keys)
+        return _Inputs(seen.unflatten(0, shape), acted.unflatten(0, shape), data.target, counts)
+
+    def _both(self, read: _Inputs, picked: Tensor) -> tuple[Tensor, Tensor]:
+        """Each member's sums over the first and over the second clip of the picked answers, (members, picked)."""
+        seen, acted = read.seen[picked], read.acted[picked]
+        sums = self._net(seen.flatten(0, 2), acted.flatten(0, 2)).view(-1, *seen.shape[:3]).sum(dim=-1)
+        first, second = sums.unbind(dim=-1)
+        return first, second
+
+    def _step(self, read: _Inputs, picked: Tensor) -> None:
+        first, second = self._both(read, picked)
+        counts = read.counts[:, picked]
         loss = bradley_terry_loss(
             better=first,
             worse=second,
-            target=data.target[picked].expand_as(first),
-            weight=weight,
+            target=read.target[picked].expand_as(first),
+            weight=counts / counts.sum(dim=1, keepdim=True).clamp(min=1),
             lapse=self.settings.lapse,
         )
         squares = sum(p.square().flatten(1).sum(dim=1) for p in self._weights())
@@ -216,25 +242,23 @@ class Ensemble:
                 f"the predictor's loss is {float(loss)}; wanted a finite one: lower predictor.learning_rate, or look "
                 "for broken observations in the compared clips"
             )
-        return loss.detach()
 
     def _weights(self) -> list[Tensor]:
         return list(self.net.member_weights())  # type: ignore[operator]
 
-    @torch.no_grad()
     def losses(self, data: Comparisons) -> tuple[Tensor, Tensor, Tensor]:
         """Each member's training loss, held-out loss and held-out share of right strict pairs; NaN without any."""
-        counts = self._bootstrap(data.keys)
-        parts = torch.arange(len(data)).split(256)
-        sums = torch.cat(
-            [self._sums(data.observations[i].flatten(0, 1), data.actions[i].flatten(0, 1)) for i in parts], dim=1
-        )
-        first, second = sums.view(len(self.l2), -1, 2).unbind(dim=-1)
-        held = (counts == 0).float()
+        return self._losses(self._inputs(data))
+
+    @torch.no_grad()
+    def _losses(self, read: _Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        both = [self._both(read, part) for part in torch.arange(len(read.target)).split(256)]
+        first, second = (torch.cat(side, dim=1) for side in zip(*both, strict=True))
+        held = (read.counts == 0).float()
         return (
-            self._mean_losses(first, second, data.target, counts),
-            self._mean_losses(first, second, data.target, held),
-            _right(first, second, data.target, held),
+            self._mean_losses(first, second, read.target, read.counts),
+            self._mean_losses(first, second, read.target, held),
+            _right(first, second, read.target, held),
         )
 
     def _mean_losses(self, first: Tensor, second: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -243,12 +267,6 @@ class Ensemble:
             for a, b, w in zip(first, second, weight, strict=True)
         ]
         return torch.stack(each)
-
-    def _adapt(self, data: Comparisons) -> None:
-        self.net.eval()
-        train, held, _ = self.losses(data)
-        self.net.train()
-        self.l2 = adapted(self.l2, held / train, self.settings.ratio)
 
     def _bootstrap(self, keys: Sequence[str]) -> Tensor:
         fresh = [key for key in keys if key not in self._counts]

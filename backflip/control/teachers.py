@@ -50,7 +50,7 @@ class TrueReward:
 class Backflip:
     """Sees poses: likes turning backwards in the air, and none of it with the body on the floor."""
 
-    def __init__(self, *, penalty: float = 0.02) -> None:
+    def __init__(self, *, penalty: float) -> None:
         self.penalty = penalty
 
     def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
@@ -76,6 +76,8 @@ class TeacherSettings:
 
     goal: Goal = "backflip"
     """backflip: the poses of a Hopper; reward: the true reward of a clip."""
+    penalty: float = 0.05
+    """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
     beta: float = 0.0
     """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
     gamma: float = 1.0
@@ -123,7 +125,7 @@ class Teacher:
 
     def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
         self.settings = settings
-        self.eye: Eye = eye or (Backflip() if settings.goal == "backflip" else TrueReward())
+        self.eye: Eye = eye or (Backflip(penalty=settings.penalty) if settings.goal == "backflip" else TrueReward())
         self.labeller = settings.labeller(seed)
 
     def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:

@@ -27,7 +27,7 @@ from backflip.control.asking import AskingSettings, choose_pairs, due, random_pa
 from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import EnvSettings
 from backflip.control.evaluator import evaluate
-from backflip.control.learner import Learner, seed_of
+from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
 from backflip.control.segments import SegmentFolder
@@ -65,6 +65,8 @@ class Config:
     """What people are asked."""
     steps: int = 1_000_000
     """Environment steps in all."""
+    stages: tuple[tuple[float, int], ...] = ()
+    """(share, horizon): until this share of the steps, episodes are so long; then as env.horizon says."""
     clip: int = 60
     """Steps of a clip (H: 1.5 seconds, 15 to 60 steps; Atari 25)."""
     first_fit: int = 500
@@ -154,7 +156,12 @@ class _Work:
         self.config = config
         sealed = config.labellers == "simulated" and config.teacher.goal == "reward"
         self.learner = Learner(
-            config.env, config.agent, seed=config.seed, reseed_every=config.checkpoint_every, witness=sealed
+            config.env,
+            config.agent,
+            seed=config.seed,
+            reseed_every=config.checkpoint_every,
+            stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],
+            witness=sealed,
         )
         stack.callback(self.learner.close)
         store = stack.enter_context(Store.open(config.place))
