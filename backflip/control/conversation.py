@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backflip.control.predictor import Comparisons
 from backflip.control.segments import Segment, SegmentFolder, media_key, segment_of
-from backflip.control.teachers import Teacher
+from backflip.control.teachers import Clip, Teacher
 from backflip.errors import DataError
 from backflip.feedback.pairs import pairs
 from backflip.feedback.store import Store
@@ -22,7 +22,6 @@ from backflip.records import Answer, Candidate, Prompt, Question
 
 __all__ = ["Clip", "Conversation", "Film"]
 
-Clip = tuple[Segment, NDArray[np.float64] | None]  # a segment and its sealed rewards
 Film = Callable[[Segment], str]  # makes the media of a clip and gives its key
 
 
@@ -75,11 +74,8 @@ class Conversation:
 
     def have_answered(self, teacher: Teacher, questions: Iterable[Question]) -> list[tuple[int, Answer]]:
         """The teacher answers at once; an answer that was given before keeps its number."""
-        given = []
-        for question in questions:
-            answer = teacher.answer(question, {c.id: self._clip(c) for c in question.candidates})
-            given.append((self.store.answer(answer, key=question.id), answer))
-        return given
+        answers = teacher.answer([(q, {c.id: self._clip(c) for c in q.candidates}) for q in questions])
+        return [(self.store.answer(answer, key=answer.question), answer) for answer in answers]
 
     def _clip(self, candidate: Candidate) -> Clip:
         name = segment_of(str(candidate.media))

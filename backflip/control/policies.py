@@ -33,6 +33,12 @@ class Normaliser(nn.Module):
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
 
+    def forget(self) -> None:
+        """Back to knowing nothing."""
+        self.count.zero_()
+        self.mean.zero_()
+        self.var.fill_(1)
+
     @torch.no_grad()
     def see(self, x: Tensor) -> None:  # (batch, size)
         """Adds a batch to the moments (Chan 1979)."""

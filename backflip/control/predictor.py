@@ -143,7 +143,6 @@ class Ensemble:
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate)
         self.l2 = torch.full((count,), settings.l2)
         self.mean, self.deviation = torch.zeros(count), torch.ones(count)
-        self.answers = 0
         self._counts: dict[str, Tensor] = {}
 
     # --- what it says
@@ -190,8 +189,8 @@ class Ensemble:
         """So many steps down the loss; the L2 of each member adapts on the way. Returns metrics."""
         read = self._inputs(data)
         if self._features is not None:
-            self.look.see(read.seen[self.answers :].flatten(0, 2))
-        self.answers = len(data)
+            self.look.forget()
+            self.look.see(read.seen.flatten(0, 2))
         size = min(self.settings.minibatch, len(data))
         self.net.train()
         for step in range(steps):
@@ -286,7 +285,6 @@ class Ensemble:
             "l2": self.l2,
             "mean": self.mean,
             "deviation": self.deviation,
-            "answers": self.answers,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -295,7 +293,6 @@ class Ensemble:
             getattr(self, name).load_state_dict(state[name])
         self.draw.set_state(state["draw"])
         self.l2, self.mean, self.deviation = state["l2"], state["mean"], state["deviation"]
-        self.answers = int(state["answers"])
 
 
 def adapted(l2: Tensor, ratio: Tensor, wanted: tuple[float, float]) -> Tensor:

@@ -7,10 +7,10 @@ B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,10 @@ from backflip.errors import DataError
 from backflip.feedback.oracle import SimulatedLabeller
 from backflip.records import Answer, Question
 
-__all__ = ["B_PREF", "Backflip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
+__all__ = ["B_PREF", "Backflip", "Clip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
 
 Goal = Literal["backflip", "reward"]
+Clip = tuple[Segment, NDArray[np.float64] | None]  # a segment and its sealed rewards
 
 
 class Eye(Protocol):
@@ -81,41 +82,30 @@ class TeacherSettings:
     beta: float = 0.0
     """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
     gamma: float = 1.0
-    """Myopia: a step weighs gamma to the steps that follow it in the clip."""
+    """Myopia: a step weighs gamma to the number of steps that follow it in the clip."""
     mistakes: float = 0.1
     """The share of answers that are turned round."""
-    skip_below: float | None = None
-    """No answer where both clips score below this."""
-    equal_within: float = 0.0
-    """Clips whose scores are no further apart are tied."""
+    skip: float = 0.0
+    """No answer where both clips score below this share of what the policy's clips score now."""
+    equal: float = 0.0
+    """Clips whose scores differ by less than this share of the same are tied."""
 
     def __post_init__(self) -> None:
-        require(self.beta >= 0, "beta", seen=self.beta, wanted="0 (always the better one) or more")
+        for name in ("penalty", "beta", "skip", "equal"):
+            require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
         require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
-        self.labeller(0)  # which refuses shares out of range
-
-    def labeller(self, seed: int) -> SimulatedLabeller:
-        """The one who errs."""
-        return SimulatedLabeller(
-            seed,
-            f"teacher-{self.goal}",
-            temperature=1 / self.beta if self.beta else 0.0,
-            tie_margin=self.equal_within,
-            mistakes=self.mistakes,
-            cannot_tell_below=self.skip_below,
-        )
+        require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
 
 
-# B-Pref, table 1; the thresholds of skip and equal are in units of the clips' scores, and its own are shares of the
-# policy's mean return, so they are set by whoever knows that.
-B_PREF: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+# B-Pref, section 4.1 and its appendix. The thresholds of skip and equal follow the policy's mean score of a clip.
+B_PREF: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {
         "oracle": {"mistakes": 0.0},
         "stochastic": {"mistakes": 0.0, "beta": 1.0},
-        "mistake": {"mistakes": 0.1},
         "myopic": {"mistakes": 0.0, "gamma": 0.9},
-        "skip": {"mistakes": 0.0, "skip_below": 0.0},
-        "equal": {"mistakes": 0.0, "equal_within": 0.0},
+        "mistake": {"mistakes": 0.1},
+        "skip": {"mistakes": 0.0, "skip": 0.1},
+        "equal": {"mistakes": 0.0, "equal": 0.1},
     }
 )
 
@@ -126,7 +116,12 @@ class Teacher:
     def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
         self.settings = settings
         self.eye: Eye = eye or (Backflip(penalty=settings.penalty) if settings.goal == "backflip" else TrueReward())
-        self.labeller = settings.labeller(seed)
+        self._labeller = SimulatedLabeller(
+            seed,
+            f"teacher-{settings.goal}",
+            temperature=1 / settings.beta if settings.beta else 0.0,
+            mistakes=settings.mistakes,
+        )
 
     def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
         """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""
@@ -139,6 +134,13 @@ class Teacher:
         clips = recorder.cut([(env, 0) for env in range(recorder.actions.shape[1])], len(recorder))
         return np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
 
-    def answer(self, question: Question, clips: Mapping[str, tuple[Segment, NDArray[np.float64] | None]]) -> Answer:
-        """The answer to a question, from the clips of its candidates (by candidate id)."""
-        return self.labeller.answer(question, {key: self.score(*clip) for key, clip in clips.items()})
+    def answer(self, questions: Sequence[tuple[Question, Mapping[str, Clip]]]) -> list[Answer]:
+        """Answers to questions that were asked together, from the clips of their candidates (by candidate id)."""
+        scores = [{key: self.score(*clip) for key, clip in clips.items()} for _, clips in questions]
+        usual = abs(float(np.mean([score for found in scores for score in found.values()]))) if scores else 0.0
+        labeller = replace(
+            self._labeller,
+            tie_margin=self.settings.equal * usual,
+            cannot_tell_below=self.settings.skip * usual if self.settings.skip else None,
+        )
+        return [labeller.answer(question, found) for (question, _), found in zip(questions, scores, strict=True)]
