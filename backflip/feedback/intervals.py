@@ -1,11 +1,11 @@
-"""Confidence intervals of rates whose units (prompts, questions) hold several trials that are not independent.
+"""Confidence intervals of rates: Wilson's for independent trials, and a bootstrap over units (prompts, questions).
 
 It lies here, and not among the torch functions of maths, so that agreement is reckoned where torch is not installed.
-For independent trials there is Wilson's interval, `backflip.feedback.quality.wilson`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from backflip.errors import DataError
 
-__all__ = ["Interval", "bootstrap_ratio"]
+__all__ = ["Interval", "bootstrap_ratio", "wilson"]
+
+_CHUNK = 1_000_000  # draws that are held in memory at once
 
 
 class Interval(NamedTuple):
@@ -45,6 +47,20 @@ def bootstrap_ratio(
         raise DataError("there is no unit to take a rate of; wanted at least one with a trial")
     above, below = units.sum(axis=0)
     draw = np.random.default_rng(seed)
-    sums = np.array([units[draw.integers(count, size=count)].sum(axis=0) for _ in range(resamples)])
+    rows = [min(max(1, _CHUNK // count), resamples - done) for done in range(0, resamples, max(1, _CHUNK // count))]
+    sums = np.concatenate([units[draw.integers(count, size=(row, count))].sum(axis=1) for row in rows])
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(above / below), float(low), float(high))
+
+
+def wilson(successes: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a rate from independent trials (E. B. Wilson, 1927), 95 % by default.
+
+    Raises DataError unless 0 <= successes <= total and total > 0.
+    """
+    if not 0 <= successes <= total or total == 0:
+        raise DataError(f"{successes} successes of {total} trials; wanted 0 <= successes <= trials and a trial or more")
+    rate, extra = successes / total, z * z / total
+    centre = (rate + extra / 2) / (1 + extra)
+    half = z * math.sqrt(rate * (1 - rate) / total + extra / (4 * total)) / (1 + extra)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -4,8 +4,6 @@ A pair holds the score of the candidate that was preferred (`better`) and of the
 preference and 0.5 for a tie; `lapse` is the share of answers given without looking (H: 0.1).
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -14,7 +12,6 @@ from backflip.errors import ConfigError, DataError
 from backflip.maths.shapes import require_same_shape
 
 __all__ = [
-    "bradley_terry_fit",
     "bradley_terry_loss",
     "pair_accuracy",
     "pair_weights",
@@ -126,45 +123,3 @@ def pair_accuracy(
     if target is not None:
         share = share * (target != 0.5)
     return (share * right).sum() / share.sum()
-
-
-def bradley_terry_fit(
-    wins: Tensor,  # (players, players), wins[i, j]: how often i beat j; a tie is half a win for each
-    *,
-    prior: float = 1.0,
-    max_iterations: int = 200,
-) -> Tensor:
-    """Log-strengths of mean 0, (players,) in float64 on the CPU, with `P(i beats j) = sigmoid(s_i - s_j)`.
-
-    The likelihood's maximum, where every player's expected wins are those seen, by damped Newton steps: the usual MM
-    iteration (Hunter, Annals of Statistics 32, 2004) needs tens of thousands where one player nearly always wins.
-    Every player is given `prior` more games, all tied, spread evenly over the others: one who always won stays finite.
-    Elo points are `400 / log(10)` times these.
-
-    Raises DataError if the table is not square, negative or infinite, or its strengths do not settle; ConfigError if
-    the prior is not positive.
-    """
-    if prior <= 0:
-        raise ConfigError(f"prior is {prior}; wanted above 0, or a player who never lost would be infinitely strong")
-    if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or len(wins) < 2:
-        raise DataError(f"wins has shape {tuple(wins.shape)}; wanted a square table of two or more players")
-    if not bool(((wins >= 0) & wins.isfinite()).all()):
-        raise DataError("wins has a negative, infinite or NaN count; wanted how often each player beat each other")
-    players = len(wins)
-    table = (wins.detach().cpu().double() + prior / (2 * (players - 1))).fill_diagonal_(0)
-    games, won = table + table.T, table.sum(dim=1)
-    strength = torch.zeros(players, dtype=torch.float64)
-    for _ in range(max_iterations):
-        p = torch.sigmoid(strength[:, None] - strength)
-        curvature = games * p * p.T
-        # the Laplacian, which knows differences only, with a constant added to keep the mean at 0
-        hessian = torch.diag(curvature.sum(dim=1)) - curvature + curvature.mean()
-        step = torch.linalg.solve(hessian, won - (games * p).sum(dim=1))
-        step = step - step.mean()
-        reach = float(step.max() - step.min())
-        if reach < 1e-8:  # convergence is quadratic: the next step would be far below rounding
-            return strength
-        strength = strength + step * (math.log1p(reach) / reach)  # never overshoots (Bach, arXiv 0910.4627)
-    raise DataError(
-        f"strengths did not settle in {max_iterations} iterations; wanted counts less uneven: raise the prior"
-    )

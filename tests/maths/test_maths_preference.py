@@ -1,4 +1,4 @@
-"""Bradley-Terry by hand, K-wise loss against the mean over its pairs, and strengths from win counts."""
+"""Bradley-Terry by hand, and the K-wise loss against the mean over its pairs."""
 
 import itertools
 import math
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from backflip.errors import ConfigError, DataError
 from backflip.maths.preference import (
-    bradley_terry_fit,
     bradley_terry_loss,
     pair_accuracy,
     pair_weights,
@@ -148,56 +147,3 @@ def test_malformed_input_is_refused() -> None:
         bradley_terry_loss(better=x, worse=x[:, None])
     with pytest.raises(DataError, match="has 1 candidates"):
         pair_weights(question=torch.tensor([0]), candidates=torch.tensor([1]))
-    with pytest.raises(DataError, match="square"):
-        bradley_terry_fit(torch.ones(2, 3))
-    with pytest.raises(DataError, match="negative"):
-        bradley_terry_fit(-torch.ones(2, 2))
-    with pytest.raises(ConfigError, match="prior is 0"):
-        bradley_terry_fit(torch.ones(2, 2), prior=0)
-    with pytest.raises(DataError, match="did not settle in 1"):
-        bradley_terry_fit(torch.tensor([[0.0, 9.0], [1.0, 0.0]]), max_iterations=1)
-
-
-def test_two_players_by_hand() -> None:
-    # 30 to 10 with two tied games more: 31 to 11, so the strengths differ by ln(31/11)
-    a, b = bradley_terry_fit(torch.tensor([[0, 30], [10, 0]]), prior=2).tolist()
-    assert (a - b, a + b) == (pytest.approx(math.log(31 / 11), abs=1e-8), pytest.approx(0, abs=1e-12))
-
-
-@given(
-    st.integers(2, 6).flatmap(
-        lambda n: st.lists(st.lists(st.integers(0, 50), min_size=n, max_size=n), min_size=n, max_size=n)
-    )
-)
-@settings(deadline=None, max_examples=25)
-def test_fitted_strengths_expect_the_wins_that_were_seen(rows: list[list[int]]) -> None:
-    # the likelihood's maximum: every player's wins equal the expected ones, with the prior's ties in both
-    wins = torch.tensor(rows, dtype=F64).fill_diagonal_(0)
-    strength = bradley_terry_fit(wins, prior=1)
-    table = (wins + 0.5 / (len(wins) - 1)).fill_diagonal_(0)
-    expected = ((table + table.T) * torch.sigmoid(strength[:, None] - strength)).sum(1)
-    torch.testing.assert_close(expected, table.sum(1), rtol=1e-8, atol=1e-8)
-    assert strength.mean().item() == pytest.approx(0, abs=1e-12)
-
-
-def test_fitted_strengths_are_those_of_the_mm_iteration() -> None:
-    # Hunter (2004): p_i <- W_i / sum_j n_ij / (p_i + p_j), slow and obvious
-    wins = torch.tensor([[0, 9, 4], [3, 0, 7], [2, 5, 0]], dtype=F64)
-    table = (wins + 0.25).fill_diagonal_(0)
-    games, p = table + table.T, torch.ones(3, dtype=F64)
-    for _ in range(500):
-        p = table.sum(1) / (games / (p[:, None] + p)).sum(1)
-        p = p / p.log().mean().exp()
-    torch.testing.assert_close(bradley_terry_fit(wins, prior=1), p.log(), rtol=0, atol=1e-10)
-
-
-def test_known_strengths_are_recovered_from_expected_wins() -> None:
-    truth = torch.tensor([1.5, 0.2, -0.4, -1.3], dtype=F64)
-    wins = 100 * torch.sigmoid(truth[:, None] - truth)
-    torch.testing.assert_close(bradley_terry_fit(wins, prior=1e-9), truth, rtol=0, atol=1e-7)
-
-
-def test_one_who_always_won_stays_finite() -> None:
-    strength = bradley_terry_fit(torch.triu(torch.full((6, 6), 1000), 1))
-    assert strength.isfinite().all()
-    assert (strength.diff() < -1).all()
