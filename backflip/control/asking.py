@@ -1,21 +1,19 @@
-"""What to ask next: of ten times as many pairs as are wanted, those that the ensemble disagrees on most (H, 2.2.4)."""
+"""When to ask, and what: a rate of labels that falls with the steps, and pairs that are worth an answer (H, 2.2.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log1p
-from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from backflip.config import require
+from backflip.feedback.selection import Method, choose, priorities
 
 __all__ = ["AskingSettings", "choose_pairs", "due", "random_pairs"]
 
-Rule = Literal["disagreement", "random", "mix"]
+Pairs = list[tuple[int, int]]  # of clips, by their places
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,10 @@ class AskingSettings:
     """Answers in all."""
     first_share: float = 0.25
     """The share of them that is asked about the random policy, before it learns (H: a quarter)."""
-    rule: Rule = "mix"
-    """disagreement: the highest variance of the predicted preference; mix: half of them at random."""
+    method: Method = "mix"
+    """disagreement: the highest variance of the predicted preference (H); mix: half of them at random."""
     factor: int = 10
-    """Pairs looked at for each that is asked."""
+    """Pairs looked at for each that is asked (H: 10)."""
     anneal: float = 2e6
     """The rate falls as anneal / (T + anneal) with the steps T (H: 2e6 for MuJoCo, 5e6 for Atari)."""
 
@@ -53,30 +51,16 @@ def due(settings: AskingSettings, *, step: int, steps: int) -> int:
     return settings.first + int((settings.budget - settings.first) * share)
 
 
-def random_pairs(clips: int, count: int, draw: np.random.Generator) -> list[tuple[int, int]]:
-    """Pairs of different clips out of so many."""
-    pairs: list[tuple[int, int]] = []
-    while len(pairs) < count and clips > 1:
-        first, second = (int(i) for i in draw.choice(clips, size=2, replace=False))
-        pairs.append((first, second))
-    return pairs
+def random_pairs(clips: int, count: int, draw: np.random.Generator) -> Pairs:
+    """Pairs of different clips out of so many, each at most once."""
+    first = draw.integers(clips, size=4 * count)
+    second = draw.integers(clips, size=4 * count)
+    pairs = {(min(a, b), max(a, b)): None for a, b in zip(first.tolist(), second.tolist(), strict=True) if a != b}
+    return list(pairs)[:count]
 
 
-def choose_pairs(
-    sums: Tensor,  # (members, clips), each member's sum over each clip
-    pairs: Sequence[tuple[int, int]],
-    *,
-    count: int,
-    rule: Rule,
-) -> list[tuple[int, int]]:
-    """`count` of the pairs by the rule; the pairs come in random order, so the first ones are a random choice."""
-    if rule == "random" or not pairs:
-        return list(pairs[:count])
-    first, second = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    variance = torch.sigmoid(sums[:, first] - sums[:, second]).var(dim=0, unbiased=False)
-    ranked = [pairs[i] for i in variance.argsort(descending=True, stable=True).tolist()]
-    if rule == "disagreement":
-        return ranked[:count]
-    chosen = ranked[: (count + 1) // 2]
-    rest = [pair for pair in pairs if pair not in set(chosen)]
-    return chosen + rest[: count - len(chosen)]
+def choose_pairs(sums: Tensor, pairs: Pairs, *, count: int, method: Method, seed: int, lapse: float) -> Pairs:
+    """`count` of the pairs, from each member's sum over each clip, (members, clips)."""
+    scores = sums.double().numpy()[:, np.array(pairs).reshape(-1, 2)].transpose(1, 0, 2)  # (pairs, members, 2)
+    found = priorities(scores, method, seed=seed, lapse=lapse)
+    return [pairs[i] for i in choose(found, count)]

@@ -27,7 +27,10 @@ from backflip.errors import DataError, TrainingDiverged
 from backflip.maths.preference import bradley_terry_loss
 from backflip.records import content_id
 
-__all__ = ["Comparisons", "Ensemble", "PredictorSettings", "bootstrap_counts"]
+__all__ = ["Comparisons", "Ensemble", "PredictorSettings", "adapted", "bootstrap_counts"]
+
+STEP = 1.25  # what a member's L2 is multiplied or divided by at a look
+LOOK_EVERY = 25  # fitting steps from one look at the held-out loss to the next
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class PredictorSettings:
     """The share of answers that are taken for noise."""
     learning_rate: float = 1e-3
     """Adam's."""
-    minibatch: int = 64
+    minibatch: int = 32
     """Answers of a step."""
-    l2: float = 1e-4
+    l2: float = 0.1
     """Every member's L2 at the start; it adapts."""
     ratio: tuple[float, float] = (1.1, 1.5)
     """L2 falls where held-out loss over training loss is below the first, and rises above the second."""
@@ -195,7 +198,7 @@ class Ensemble:
         self.net.train()
         for step in range(steps):
             self._step(read, torch.randint(len(data), (size,), generator=self.draw))
-            if step % 50 == 49 or step == steps - 1:
+            if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
                 self.net.eval()
                 train, held, right = self._losses(read)
                 self.l2 = adapted(self.l2, held / train, self.settings.ratio)
@@ -298,7 +301,7 @@ class Ensemble:
 def adapted(l2: Tensor, ratio: Tensor, wanted: tuple[float, float]) -> Tensor:
     """L2 of each member after a look at held-out over training loss; NaN (nothing held out) changes none."""
     low, high = wanted
-    factor = torch.where(ratio > high, 1.5, torch.where(ratio < low, 1 / 1.5, 1.0))
+    factor = torch.where(ratio > high, STEP, torch.where(ratio < low, 1 / STEP, 1.0))
     return (l2 * factor).clamp(1e-7, 1.0)
 
 

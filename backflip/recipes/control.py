@@ -250,8 +250,14 @@ class _Work:
             torch.from_numpy(np.stack([s.observations for s, _ in clips])),
             torch.from_numpy(np.stack([s.actions for s, _ in clips])),
         )
-        rule = "random" if self.data is None else asking.rule
-        chosen = choose_pairs(sums, pairs, count=count, rule=rule)
+        chosen = choose_pairs(
+            sums,
+            pairs,
+            count=count,
+            method="random" if self.data is None else asking.method,
+            seed=seed_of(self.config.seed, "choice", recorder.rollouts),
+            lapse=self.config.predictor.lapse,
+        )
         origin = f"rollout {recorder.rollouts}"
         self.new = self.conversation.ask([(clips[i], clips[j]) for i, j in chosen], origin=origin)
         self.asked += [question.id for question in self.new]
