@@ -40,9 +40,9 @@ class PPOSettings:
     """PPO's clip range of the probability ratio."""
     entropy: float = 0.0
     """Weight of the entropy bonus (H: 0.01, Swimmer 0.001)."""
-    epochs: int = 10
+    epochs: int = 8
     """Passes over a rollout."""
-    minibatch: int = 512
+    minibatch: int = 1600
     """Steps of a minibatch."""
     learning_rate: float = 1e-3
     """Adam's, at the start."""
@@ -73,7 +73,7 @@ class PPO:
             torch.manual_seed(seed)
             self.net = ActorCritic(space, hidden=settings.hidden, log_std=settings.log_std)
         self.draw = torch.Generator().manual_seed(seed)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, eps=1e-5, fused=True)
         self.rate = settings.learning_rate
         self.scale = RunningMoments()  # of the returns
         self._observations: list[Tensor] = []
@@ -105,7 +105,7 @@ class PPO:
         explained = float(explained_variance(values=values, returns=found.returns, mask=mask))
         advantages = whiten(found.advantages, mask)
         flat = {
-            "observations": torch.stack(self._observations, dim=1).flatten(0, 1),
+            "observations": self.net.read(torch.stack(self._observations, dim=1).flatten(0, 1)),
             "actions": torch.stack([c.actions for c in choices], dim=1).flatten(0, 1),
             "logprobs": torch.stack([c.logprobs for c in choices], dim=1).flatten(),
             "advantages": advantages.flatten(),

@@ -84,25 +84,27 @@ class ActorCritic(nn.Module):
         if not space.discrete:
             self.log_std = nn.Parameter(torch.full((space.actions,), log_std))
 
-    def see(self, observations: Tensor) -> None:
-        """Adds observations to the normaliser's moments."""
-        if isinstance(self.body, Normaliser):
-            self.body.see(self.features(observations))
+    def read(self, observations: Tensor) -> Tensor:
+        """Observations as the nets take them in: features, not yet normalised, or pictures."""
+        return observations if self.space.image else self.features(observations)
 
-    def seen(self, observations: Tensor) -> Tensor:
-        """What both nets read."""
-        if self.space.image:
-            return self.body(observations.float() / 255)  # type: ignore[no-any-return]
-        return self.body(self.features(observations))  # type: ignore[no-any-return]
+    def see(self, read: Tensor) -> None:
+        """Adds to the normaliser's moments."""
+        if isinstance(self.body, Normaliser):
+            self.body.see(read)
+
+    def _seen(self, read: Tensor) -> Tensor:
+        seen: Tensor = self.body(read.float() / 255 if self.space.image else read)
+        return seen
 
     def values(self, observations: Tensor) -> Tensor:  # (batch,)
-        value: Tensor = self.value(self.seen(observations)).squeeze(-1)
+        value: Tensor = self.value(self._seen(self.read(observations))).squeeze(-1)
         return value
 
     @torch.no_grad()
     def choose(self, observations: Tensor, draw: torch.Generator | None) -> Choice:
         """Samples actions, or takes the most likely ones where there is no generator."""
-        seen = self.seen(observations)
+        seen = self._seen(self.read(observations))
         out, values = self.policy(seen), self.value(seen).squeeze(-1)
         if self.space.discrete:
             if draw is None:
@@ -115,9 +117,9 @@ class ActorCritic(nn.Module):
                 actions = out + self.log_std.exp() * torch.randn(out.shape, generator=draw)
         return Choice(actions, self._logprobs(out, actions), values)
 
-    def judge(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities of actions, values, and the policy's entropy, (batch,) each."""
-        seen = self.seen(observations)
+    def judge(self, read: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of actions, values, and the policy's entropy, (batch,) each, of what `read` gave."""
+        seen = self._seen(read)
         out = self.policy(seen)
         return self._logprobs(out, actions), self.value(seen).squeeze(-1), self._entropy(out)
 

@@ -20,7 +20,7 @@ from backflip.control.flips import TURN, contacts
 from backflip.control.segments import Recorder, Segment
 from backflip.errors import DataError
 from backflip.feedback.oracle import SimulatedLabeller
-from backflip.records import Answer, Question
+from backflip.records import Answer, Labeller, Question
 
 __all__ = ["B_PREF", "Backflip", "Clip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
 
@@ -122,6 +122,11 @@ class Teacher:
             temperature=1 / settings.beta if settings.beta else 0.0,
             mistakes=settings.mistakes,
         )
+
+    @property
+    def labeller(self) -> Labeller:
+        """Under which name the answers stand in the store."""
+        return self._labeller.labeller
 
     def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
         """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""
