@@ -26,6 +26,7 @@ from backflip.errors import BackflipError, CheckpointError
 from backflip.feedback.store import Store
 from backflip.recipes.control import Result
 from backflip.recipes.control_processes.config import Config, read_config
+from backflip.recipes.control_processes.watching import look_once
 from backflip.runs import Parent, open_run, progress
 from backflip.runs.checkpoint import load_latest
 from backflip.runs.files import atomic_write_json
@@ -55,6 +56,8 @@ def run(config: Config, *, ready: Callable[[], None] | None = None) -> Result:
                 if ready:
                     ready()
                 crew.work()
+            if config.look_every:
+                look_once(config, ledger.fingerprint)
             ledger.finish(asdict(_result(config, ledger.fingerprint)))
         return Result(**ledger.result)
 

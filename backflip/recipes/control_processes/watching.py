@@ -33,7 +33,7 @@ from backflip.recipes.control_processes.config import Config, Newest, ensemble_o
 from backflip.runs.files import atomic_write_json
 from backflip.runs.metrics import read_metrics
 
-__all__ = ["LOOK", "watch"]
+__all__ = ["LOOK", "look_once", "watch"]
 
 LOOK = "look.json"
 _POLL = 0.5  # seconds between two looks for a new checkpoint
@@ -48,6 +48,12 @@ def watch(config: Config, fingerprint: str) -> None:
         while True:
             watcher.turn()
             time.sleep(max(_POLL, config.look_every))
+
+
+def look_once(config: Config, fingerprint: str) -> None:
+    """Looks at the newest checkpoint: the last word, when all has ended."""
+    with ExitStack() as stack:
+        _Watcher(config, fingerprint, stack).turn()
 
 
 class _Watcher:
