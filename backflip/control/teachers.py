@@ -24,7 +24,7 @@ from backflip.records import Answer, Labeller, Question
 
 __all__ = ["B_PREF", "Backflip", "Clip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
 
-Goal = Literal["backflip", "reward"]
+Goal = Literal["backflip", "forward", "reward"]
 Clip = tuple[Segment, NDArray[np.float64] | None]  # a segment and its sealed rewards
 
 
@@ -60,6 +60,24 @@ class Backflip:
         return backflip_steps(segment.states, penalty=self.penalty)
 
 
+class Forward:
+    """Sees poses: likes what comes forward; each metre counts, but none on the belly."""
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
+        if segment.states is None or segment.states.shape[-1] != 6:
+            raise DataError(f"a clip of {segment.env} does not show a Hopper; wanted one to judge its way by")
+        return forward_steps(segment.states)
+
+
+def forward_steps(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The forward teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq): metres, 100 to one point.
+
+    A step with the body on the floor costs a centimetre, and what moves it there counts nothing.
+    """
+    moved = np.diff(poses[..., 0], axis=0)
+    return 100 * np.where(contacts(poses[1:]).body, -0.01, moved)
+
+
 def backflip_steps(poses: NDArray[np.float64], *, penalty: float) -> NDArray[np.float64]:
     """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
@@ -76,7 +94,7 @@ class TeacherSettings:
     """A simulated teacher: what it looks at, and how it errs (B-Pref's parameters)."""
 
     goal: Goal = "backflip"
-    """backflip: the poses of a Hopper; reward: the true reward of a clip."""
+    """backflip, forward: the poses of a Hopper; reward: the true reward of a clip."""
     penalty: float = 0.05
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
     beta: float = 0.0
@@ -110,12 +128,18 @@ B_PREF: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 )
 
 
+def _eye(settings: TeacherSettings) -> Eye:
+    if settings.goal == "backflip":
+        return Backflip(penalty=settings.penalty)
+    return Forward() if settings.goal == "forward" else TrueReward()
+
+
 class Teacher:
     """Answers questions about clips. What it sees and how it errs are two things."""
 
     def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
         self.settings = settings
-        self.eye: Eye = eye or (Backflip(penalty=settings.penalty) if settings.goal == "backflip" else TrueReward())
+        self.eye: Eye = eye or _eye(settings)
         self._labeller = SimulatedLabeller(
             seed,
             f"teacher-{settings.goal}",
