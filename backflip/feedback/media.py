@@ -106,14 +106,14 @@ class Media:
     def keys(self) -> Iterator[str]:
         """All keys, in no order."""
         if self.folder.is_dir():
-            yield from (path.name for path in self.folder.glob("??/*") if is_key(path.name))
+            yield from (path.name for path in self.folder.iterdir() if is_key(path.name))
 
     def drop(self, key: str) -> None:
         """Deletes a file that no question names (an old clip of a look); that it is gone already is fine."""
         self._place(key).unlink(missing_ok=True)
 
     def _place(self, key: str) -> Path:
-        return self.folder / _checked(key)[:2] / key  # 256 folders: one of a million files is slow to list
+        return self.folder / _checked(key)
 
     def _write(self, path: Path, content: bytes) -> None:
         partial = path.with_name(f".{uuid.uuid4().hex}.partial")
