@@ -30,12 +30,13 @@ from backflip.errors import DataError, DependencyError
 from backflip.feedback.media import Media
 from backflip.feedback.store import Store
 from backflip.recipes.control_processes.config import Config, Newest, ensemble_of
-from backflip.runs.files import atomic_write_json
+from backflip.runs.files import atomic_write_json, atomic_write_text
 from backflip.runs.metrics import read_metrics
 
-__all__ = ["LOOK", "look_once", "watch"]
+__all__ = ["CLIPS", "LOOK", "look_once", "watch"]
 
-LOOK = "look.json"
+LOOK, CLIPS = "look.json", "clips.jsonl"
+_SHOWN = 8  # clips that are kept, the newest
 _POLL = 0.5  # seconds between two looks for a new checkpoint
 _HISTORY = 500  # looks that are told of
 _SEED = FIRST_SEED + 2**20  # starts that neither training nor the evaluation uses
@@ -68,7 +69,9 @@ class _Watcher:
         self.path = config.folder / LOOK
         earlier = json.loads(self.path.read_bytes()) if self.path.exists() else {}
         self.history: list[dict[str, Any]] = earlier.get("history", [])
-        self.clip: str | None = earlier.get("clip")
+        path = config.folder / CLIPS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.clips: list[dict[str, Any]] = [json.loads(line) for line in lines]
 
     def turn(self) -> None:
         """Tells of the newest checkpoint, or of the answers alone where there is no new one."""
@@ -94,9 +97,17 @@ class _Watcher:
         strip = None if predicted is None else [round(float(r), 4) for r in predicted]
         content = {**about, **now, "clip": clip, "predicted": strip, "history": self.history}
         atomic_write_json(self.path, content)
-        if self.clip and self.clip != clip:
-            self.media.drop(self.clip)
-        self.clip = clip
+        if clip:
+            self.keep({"step": steps, "media": clip, "label": f"{now['answers']} answers"})
+
+    def keep(self, line: dict[str, Any]) -> None:
+        """The newest clips, a line each; older ones are deleted, for no question shows them."""
+        self.clips = [c for c in self.clips if c["media"] != line["media"]] + [line]
+        old, self.clips = self.clips[:-_SHOWN], self.clips[-_SHOWN:]
+        text = "".join(json.dumps(c) + "\n" for c in self.clips)
+        atomic_write_text(self.config.folder / CLIPS, text)
+        for gone in old:
+            self.media.drop(gone["media"])
 
     def predict(self, played: _Played) -> NDArray[np.float64] | None:
         if self.predictor is None:
