@@ -342,7 +342,7 @@ class _Atari:
 _SCORES: Final[Mapping[str, tuple[int, int]]] = {
     "pong": (0, 10),
     "breakout": (0, 7),
-    "beam_rider": (0, 9),
+    "beam_rider": (0, 16),
     "seaquest": (0, 8),
     "qbert": (0, 7),
     "space_invaders": (0, 8),
@@ -354,12 +354,13 @@ def _atari(settings: EnvSettings) -> _Atari:
     name = settings.env.removeprefix("ALE/").rsplit("-v", 1)[0]
     game = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     try:
-        return _Atari(settings, game, _SCORES.get(game, (0, 10)))
+        from ale_py import roms
     except ImportError as error:
         raise DependencyError(
             f"ale_py is not installed, which {settings.env} needs: pip install 'backflip[atari]'"
         ) from error
-    except (RuntimeError, ValueError, FileNotFoundError) as error:
+    if game not in roms.get_all_rom_ids():
         raise DependencyError(
-            f"no Atari game {settings.env!r} ({error}); wanted ALE/NAME-v5, as in ale_py.roms"
-        ) from error
+            f"there is no Atari game {settings.env!r}; wanted ALE/NAME-v5, such as ALE/Pong-v5: see ale_py.roms"
+        )
+    return _Atari(settings, game, _SCORES.get(game, (0, 10)))

@@ -65,7 +65,8 @@ class PredictorSettings:
         require(0 < self.ratio[0] <= self.ratio[1], "ratio", seen=self.ratio, wanted="two rising numbers above 0")
 
 
-class Comparisons(NamedTuple):
+@dataclass(frozen=True)
+class Comparisons:
     """Answers to "which of two clips is better", all of one length. `target` is 1, 0, or 0.5 for a tie."""
 
     observations: Tensor  # (answers, 2, steps, *observation)
@@ -95,8 +96,12 @@ class Comparisons(NamedTuple):
 
     def join(self, other: Comparisons) -> Comparisons:
         """These and then those."""
-        parts = [torch.cat(pair) for pair in zip(self[:3], other[:3], strict=True)]
-        return Comparisons(parts[0], parts[1], parts[2], self.keys + other.keys)
+        return Comparisons(
+            torch.cat([self.observations, other.observations]),
+            torch.cat([self.actions, other.actions]),
+            torch.cat([self.target, other.target]),
+            self.keys + other.keys,
+        )
 
     def last(self, count: int) -> Comparisons:
         """The newest `count` of them (H trains on the last 3,000 in Atari)."""

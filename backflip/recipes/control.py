@@ -31,7 +31,8 @@ from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
 from backflip.control.segments import SegmentFolder
-from backflip.control.teachers import Teacher, TeacherSettings
+from backflip.control.teachers import Eye, Teacher, TeacherSettings
+from backflip.errors import DataError
 from backflip.feedback.store import Store
 from backflip.recipes.command import command
 from backflip.records import Answer, Question
@@ -130,8 +131,17 @@ class Result:
         )
 
 
-def run(config: Config, *, film: Film | None = None, after_rollout: Callable[[int], None] | None = None) -> Result:
-    """Trains and evaluates; the same folder goes on or is done. `film` makes the media that people look at.
+def run(
+    config: Config,
+    *,
+    film: Film | None = None,
+    eye: Eye | None = None,
+    after_rollout: Callable[[int], None] | None = None,
+) -> Result:
+    """Trains and evaluates; the same folder goes on or is done.
+
+    `film` makes the media that people look at, `eye` is what the simulated teacher goes by instead of its goal, and
+    `after_rollout` is called with the number of rollouts so far.
 
     Raises DependencyError, ConfigError or TrainingDiverged as the environment does, DataError where reused answers do
     not fit, CheckpointError where the folder is of other work.
@@ -142,7 +152,7 @@ def run(config: Config, *, film: Film | None = None, after_rollout: Callable[[in
         ExitStack() as stack,
     ):
         if not ledger.done:
-            work = _Work(config, stack, film)
+            work = _Work(config, stack, film, eye)
             work.train(ledger, after_rollout)
             ledger.finish(asdict(work.result()))
             discard(config.folder / "checkpoints")
@@ -152,7 +162,7 @@ def run(config: Config, *, film: Film | None = None, after_rollout: Callable[[in
 class _Work:
     """Agent, predictor, teacher and conversation of one run."""
 
-    def __init__(self, config: Config, stack: ExitStack, film: Film | None) -> None:
+    def __init__(self, config: Config, stack: ExitStack, film: Film | None, eye: Eye | None) -> None:
         self.config = config
         sealed = config.labellers == "simulated" and config.teacher.goal == "reward"
         self.learner = Learner(
@@ -168,12 +178,14 @@ class _Work:
         self.conversation = Conversation(
             store, SegmentFolder(config.folder), project=config.project, wanted=config.wanted, film=film
         )
-        self.teacher = Teacher(config.teacher, seed=config.seed)
+        self.teacher = Teacher(config.teacher, seed=config.seed, eye=eye)
         self.ensemble = Ensemble(self.learner.envs.space, config.predictor, seed=config.seed)
+        self.reused = _reused(config)
         self.asked: list[str] = []
         self.heard: list[int] = []
         self.new: list[Question] = []
-        self.data: Comparisons | None = None
+        self.data = self.reused
+        self.fitted = False
         self.cpu = 0.0
 
     # --- the loop
@@ -230,13 +242,15 @@ class _Work:
         """Asks what is due, takes in what was answered, and fits the predictor where something was."""
         wanted = due(self.config.asking, step=self.learner.steps, steps=self.config.steps)
         self.ask(wanted - len(self.asked))
-        if fresh := self.fresh():
-            first = self.data is None
+        fresh = self.fresh()
+        if fresh:
             self.heard += [number for number, _ in fresh]
             self.data = self.compared(fresh)
-            if self.data is not None:
-                return self.ensemble.fit(self.data, steps=self.config.first_fit if first else self.config.fit)
-        return {}
+        if self.data is None or (self.fitted and not fresh):
+            return {}
+        steps = self.config.fit if self.fitted else self.config.first_fit
+        self.fitted = True
+        return self.ensemble.fit(self.data, steps=steps)
 
     def ask(self, count: int) -> None:
         """Asks about pairs of clips of the last rollout; the simulated teacher answers."""
@@ -283,15 +297,17 @@ class _Work:
     def state(self) -> dict[str, Any]:
         """For a checkpoint. The answers themselves are in the store."""
         kept = {"learner": self.learner.state(), "ensemble": self.ensemble.state()}
-        return kept | {"asked": self.asked, "heard": self.heard, "cpu": self.cpu}
+        return kept | {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back to a checkpoint; answers that were withdrawn since are left out."""
         self.learner.restore(state["learner"])
         self.ensemble.restore(state["ensemble"])
-        self.asked, self.heard, self.cpu = list(state["asked"]), list(state["heard"]), float(state["cpu"])
+        self.asked, self.heard = list(state["asked"]), list(state["heard"])
+        self.fitted, self.cpu = bool(state["fitted"]), float(state["cpu"])
         order = {number: place for place, number in enumerate(self.heard)}
         answers = sorted((a for a in self.conversation.answers() if a[0] in order), key=lambda a: order[a[0]])
+        self.data = self.reused
         self.data = self.compared(answers)
 
     def result(self) -> Result:
@@ -312,6 +328,23 @@ class _Work:
             true_return=float(np.mean(found.true_returns)),
             flips=None if found.mean_flips is None else asdict(found.mean_flips),
         )
+
+
+def _reused(config: Config) -> Comparisons | None:
+    """What the answers of earlier runs say."""
+    found: Comparisons | None = None
+    for folder in config.answers:
+        if not (folder / "feedback.db").exists():
+            raise DataError(
+                f"{folder} has no feedback.db, so there are no answers to reuse; wanted the folder of an earlier run "
+                "of control that kept its own store"
+            )
+        with Store.open(folder / "feedback.db") as store:
+            earlier = Conversation(store, SegmentFolder(folder), project=config.project, wanted=config.wanted)
+            said = earlier.comparisons(earlier.answers())
+        if said is not None:
+            found = said if found is None else found.join(said)
+    return found
 
 
 def main() -> None:
