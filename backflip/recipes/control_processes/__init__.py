@@ -6,7 +6,7 @@ The store is where they meet. The agent acts and learns from the newest predicto
 and fits; people answer in the studio, or a simulated teacher answers here. Each may be killed at any time.
 """
 
-from backflip.recipes.control_processes.config import Config
+from backflip.recipes.control_processes.config import Config, read_config
 from backflip.recipes.control_processes.supervisor import run
 
-__all__ = ["Config", "run"]
+__all__ = ["Config", "read_config", "run"]

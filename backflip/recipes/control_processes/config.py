@@ -75,8 +75,8 @@ class Config(control.Config):
 
 
 def read_config(folder: Path) -> Config:
-    """As the supervisor wrote it for the others."""
-    return load(Config, folder / "control.json")
+    """As the supervisor wrote it for the others; ConfigError where none was begun in `folder`, which may have moved."""
+    return replace(load(Config, folder / "control.json"), folder=folder)
 
 
 def learner_of(config: Config) -> Learner:
