@@ -20,7 +20,7 @@ from backflip import __version__, config
 from backflip.errors import ConfigError
 from backflip.recipes.command import exit_code
 
-__all__ = ["COMMANDS", "DATA", "LABEL", "RECIPES", "main"]
+__all__ = ["COMMANDS", "CONTROL", "DATA", "LABEL", "RECIPES", "main"]
 
 
 class Command(NamedTuple):
@@ -36,6 +36,14 @@ class _ListRuns:
 
     root: Path = Path("runs")
     """The folder to look under."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Goes on with a run that was begun, as it was begun; other options are not wanted."""
+
+    folder: Path
+    """The run's folder."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,45 @@ def _studio(words: Sequence[str]) -> None:
     command.run(_configured(command.Config, words, "backflip studio"), fill=fill_store)
 
 
+# --- control
+
+
+def _control(words: Sequence[str]) -> None:
+    """`backflip control` alone is training in processes; a word after it is one of CONTROL."""
+    if words and words[0] in CONTROL:
+        CONTROL[words[0]].run(words[1:])
+    elif words and not words[0].startswith("-"):
+        raise ConfigError(f"backflip control has no command {words[0]!r}; wanted one of {', '.join(CONTROL)}, or none")
+    else:
+        _train_control(words)
+
+
+def _train_control(words: Sequence[str]) -> None:
+    from backflip.recipes import control_processes as recipe
+
+    if "--resume" not in words:
+        chosen = _configured(recipe.Config, words, "backflip control")
+    else:
+        rest = [word for word in words if word != "--resume"]
+        chosen = recipe.read_config(tyro.cli(_Begun, args=rest, prog="backflip control --resume").folder)
+    print(f"{recipe.run(chosen)}\nall of it lies in {chosen.folder}")
+
+
+def _control_demo(words: Sequence[str]) -> None:
+    if code := importlib.import_module("backflip.demo.hopper.loop").main(words):
+        raise SystemExit(code)
+
+
+CONTROL: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        "alone": Command(
+            "in one process, the same numbers each time", _recipe("control alone", "backflip.recipes.control")
+        ),
+        "demo": Command("a Hopper learns from comparisons of clips, with a GIF at the end", _control_demo),
+    }
+)
+
+
 # --- runs
 
 
@@ -226,6 +273,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "run": Command("the whole loop, round after round", _recipe("run", "backflip.pipeline")),
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
         "studio": Command("the web site: people rank, compare and write, and watch the training", _studio),
+        "control": Command("a robot or a game's player learns from comparisons of clips", _control),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
         "label": Command("questions to Label Studio or Argilla, and answers from there", _label),

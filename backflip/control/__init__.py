@@ -1,0 +1,1 @@
+"""The gym kit: environments without their reward, an agent, a predictor of what people prefer. Never sees lm."""

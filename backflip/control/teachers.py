@@ -1,0 +1,175 @@
+"""Simulated teachers: what a person would say of a clip, from what the clip shows.
+
+Two ways to look: `Backflip` sees poses, as a person sees a film, and wants a backflip; `TrueReward` knows the true
+reward of the clip's steps (sealed from the agent), as in the published measurements. How people err comes on top:
+B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backflip.config import require
+from backflip.control.flips import TURN, contacts
+from backflip.control.segments import Recorder, Segment
+from backflip.errors import DataError
+from backflip.feedback.oracle import SimulatedLabeller
+from backflip.records import Answer, Labeller, Question
+
+__all__ = ["B_PREF", "Backflip", "Clip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
+
+Goal = Literal["backflip", "forward", "reward"]
+Clip = tuple[Segment, NDArray[np.float64] | None]  # a segment and its sealed rewards
+
+
+class Eye(Protocol):
+    """How a teacher looks at a clip."""
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """A score for each step; DataError where the clip does not show what this eye looks at."""
+        ...
+
+
+class TrueReward:
+    """Sees the true reward of each step, which nobody else does."""
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        if rewards is None:
+            raise DataError(
+                f"segment {segment.id[:12]} has no sealed reward; wanted one for a teacher that goes by it: cut the "
+                "segment in a run whose teacher looks at the reward"
+            )
+        return rewards
+
+
+class Backflip:
+    """Sees poses: likes turning backwards in the air, and none of it with the body on the floor."""
+
+    def __init__(self, *, penalty: float) -> None:
+        self.penalty = penalty
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
+        if segment.states is None or segment.states.shape[-1] != 6:
+            raise DataError(f"a clip of {segment.env} does not show a Hopper; wanted one to judge its backflips by")
+        return backflip_steps(segment.states, penalty=self.penalty)
+
+
+class Forward:
+    """Sees poses: likes what comes forward; each metre counts, but none on the belly."""
+
+    def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
+        if segment.states is None or segment.states.shape[-1] != 6:
+            raise DataError(f"a clip of {segment.env} does not show a Hopper; wanted one to judge its way by")
+        return forward_steps(segment.states)
+
+
+def forward_steps(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The forward teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq): metres, 100 to one point.
+
+    A step with the body on the floor costs a centimetre, and what moves it there counts nothing.
+    """
+    moved = np.diff(poses[..., 0], axis=0)
+    return 100 * np.where(contacts(poses[1:]).body, -0.01, moved)
+
+
+def backflip_steps(poses: NDArray[np.float64], *, penalty: float) -> NDArray[np.float64]:
+    """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
+
+    Turns backwards count 20 each in the air and less on the foot; with the body on the floor they count nothing, and
+    each step there costs `penalty`.
+    """
+    touch = contacts(poses[1:])
+    turned = -np.diff(poses[..., 2], axis=0) / TURN
+    return 20 * turned * np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0)) - penalty * touch.body
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """A simulated teacher: what it looks at, and how it errs (B-Pref's parameters)."""
+
+    goal: Goal = "backflip"
+    """backflip, forward: the poses of a Hopper; reward: the true reward of a clip."""
+    penalty: float = 0.05
+    """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
+    beta: float = 0.0
+    """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
+    gamma: float = 1.0
+    """Myopia: a step weighs gamma to the number of steps that follow it in the clip."""
+    mistakes: float = 0.1
+    """The share of answers that are turned round."""
+    skip: float = 0.0
+    """No answer where both clips score below this share of what the policy's clips score now."""
+    equal: float = 0.0
+    """Clips whose scores differ by less than this share of the same are tied."""
+
+    def __post_init__(self) -> None:
+        for name in ("penalty", "beta", "skip", "equal"):
+            require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
+        require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
+        require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
+
+
+# B-Pref, section 4.1 and its appendix. The thresholds of skip and equal follow the policy's mean score of a clip.
+B_PREF: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
+    {
+        "oracle": {"mistakes": 0.0},
+        "stochastic": {"mistakes": 0.0, "beta": 1.0},
+        "myopic": {"mistakes": 0.0, "gamma": 0.9},
+        "mistake": {"mistakes": 0.1},
+        "skip": {"mistakes": 0.0, "skip": 0.1},
+        "equal": {"mistakes": 0.0, "equal": 0.1},
+    }
+)
+
+
+def _eye(settings: TeacherSettings) -> Eye:
+    if settings.goal == "backflip":
+        return Backflip(penalty=settings.penalty)
+    return Forward() if settings.goal == "forward" else TrueReward()
+
+
+class Teacher:
+    """Answers questions about clips. What it sees and how it errs are two things."""
+
+    def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
+        self.settings = settings
+        self.eye: Eye = eye or _eye(settings)
+        self._labeller = SimulatedLabeller(
+            seed,
+            f"teacher-{settings.goal}",
+            temperature=1 / settings.beta if settings.beta else 0.0,
+            mistakes=settings.mistakes,
+        )
+
+    @property
+    def labeller(self) -> Labeller:
+        """Under which name the answers stand in the store."""
+        return self._labeller.labeller
+
+    def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
+        """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""
+        steps = self.eye.steps(segment, rewards)
+        ages = np.arange(len(steps))[::-1]
+        return float((steps * self.settings.gamma**ages).sum())
+
+    def score_rollout(self, recorder: Recorder) -> NDArray[np.float64]:
+        """The exact score of each step of a whole rollout, (steps, environments): what no answer ever tells."""
+        clips = recorder.cut([(env, 0) for env in range(recorder.actions.shape[1])], len(recorder))
+        return np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
+
+    def answer(self, questions: Sequence[tuple[Question, Mapping[str, Clip]]]) -> list[Answer]:
+        """Answers to questions that were asked together, from the clips of their candidates (by candidate id)."""
+        scores = [{key: self.score(*clip) for key, clip in clips.items()} for _, clips in questions]
+        usual = abs(float(np.mean([score for found in scores for score in found.values()]))) if scores else 0.0
+        labeller = replace(
+            self._labeller,
+            tie_margin=self.settings.equal * usual,
+            cannot_tell_below=self.settings.skip * usual if self.settings.skip else None,
+        )
+        return [labeller.answer(question, found) for (question, _), found in zip(questions, scores, strict=True)]

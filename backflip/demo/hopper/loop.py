@@ -1,0 +1,148 @@
+"""`backflip control demo`: a one-legged robot learns what somebody wants from comparisons of short clips alone.
+
+The somebody is a simulated teacher with 10 % mistakes, or you, with --human: then the studio opens, and you choose the
+better of two clips while the robot learns next door. At the end: a GIF of before and after, and a page of curves.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import tyro
+from rich.console import Console
+
+from backflip.config import from_dict, override, require
+from backflip.control.agent import PPO
+from backflip.control.evaluator import Evaluation, evaluate
+from backflip.demo.hopper.page import write_page
+from backflip.recipes.command import exit_code
+from backflip.recipes.control_processes import Config as Training
+from backflip.recipes.control_processes import run as train
+from backflip.runs.checkpoint import load_latest
+from backflip.runs.files import atomic_write_json
+from backflip.runs.lineage import read_run
+
+__all__ = ["Config", "main", "run"]
+
+Goal = Literal["forward", "backflip"]
+
+_WANTED: Final = {
+    "forward": "Which clip gets further forward, without falling over?",
+    "backflip": "Which clip is nearer to a backflip that lands on its foot?",
+}
+_SHOWN: Final = 250  # steps of the GIF: two seconds, of which every third is shown
+_EPISODES: Final = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """A Hopper learns from comparisons of clips; a GIF and a page of curves show how far it came."""
+
+    folder: Path = Path("runs/control-demo")
+    """Everything lies here; the same command goes on where it stopped."""
+    human: bool = False
+    """You compare the clips, in the studio, in place of the simulated teacher."""
+    goal: Goal = "forward"
+    """What the teacher wants; with --human it is yours to want something else."""
+    answers: int = 150
+    """Comparisons in all."""
+    steps: int = 600_000
+    """Environment steps; about 7 minutes on two cores with the simulated teacher."""
+    browser: bool = True
+    """With --human: open a browser there."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.answers >= 8, "answers", seen=self.answers, wanted="8 or more")
+        require(self.steps >= 1, "steps", seen=self.steps, wanted="1 or more")
+
+    def training(self) -> Training:
+        """The run that is shown."""
+        fields: dict[str, Any] = {
+            "folder": str(self.folder / "run"),
+            "env": {"env": "Hopper-v5", "count": 64, "horizon": 200},
+            "asking": {"budget": self.answers, "first_share": 0.2},
+            "teacher": {"goal": self.goal},
+            "labellers": "people" if self.human else "simulated",
+            "wanted": _WANTED[self.goal],
+            "steps": self.steps,
+            "episodes": _EPISODES,
+            "evaluation_horizon": 500,
+            "look_every": 5.0,
+            "seed": self.seed,
+        }
+        return from_dict(Training, fields)
+
+
+def run(config: Config, *, console: Console | None = None, changes: dict[str, Any] | None = None) -> Path:
+    """Trains (or goes on), draws, and returns the path of the page. `changes` are of the training's fields."""
+    console, start = console or Console(), time.monotonic()
+    training = override(config.training(), **(changes or {}))
+    who = "you, in the studio" if config.human else "a simulated teacher, one answer in ten wrong"
+    console.print(f"a Hopper learns from {config.answers} comparisons by {who}: {training.wanted}", highlight=False)
+    with _studio(config, training, console) if config.human else nullcontext():
+        result = train(training)
+    console.print(str(result), highlight=False)
+    before, after = _played(training, trained=False), _played(training, trained=True)
+    figures: dict[str, Any] = {"before": _figures(before), "after": _figures(after), "result": asdict(result)}
+    figures |= {"seconds": round(time.monotonic() - start, 1), "goal": config.goal, "human": config.human}
+    atomic_write_json(config.folder / "summary.json", figures)
+    page = write_page(config.folder, training, before, after, figures, shown=_SHOWN)
+    console.print(f"before and after: {config.folder / 'hopper.gif'}\nthe curves: {page}", highlight=False)
+    return page
+
+
+def _figures(seen: Evaluation) -> dict[str, float]:
+    """Means over the episodes, and the way that was made."""
+    assert seen.poses is not None  # a Hopper's are always there
+    way = float((seen.poses[:, -1, 0] - seen.poses[:, 0, 0]).mean())
+    flips = seen.mean_flips
+    true = sum(seen.true_returns) / len(seen.true_returns)
+    return {"metres": round(way, 3), "true_return": round(true, 2), "clean_flips": flips.clean_flips if flips else 0.0}
+
+
+def _played(training: Training, *, trained: bool) -> Evaluation:
+    agent = PPO(training.space(), training.agent, count=training.env.count, seed=training.seed)
+    if trained:
+        record = read_run(training.folder)
+        found = load_latest(training.agents, fingerprint=record.fingerprint) if record else None
+        if found:
+            agent.restore(found.state["learner"]["agent"])
+    return evaluate(
+        lambda seen: agent.act(seen, greedy=trained).actions.numpy(),
+        training.env,
+        episodes=training.episodes,
+        horizon=training.evaluation_horizon,
+        seed=training.seed,
+    )
+
+
+@contextmanager
+def _studio(config: Config, training: Training, console: Console) -> Iterator[None]:
+    """The studio on the run's store, which says where it is; ended with the block."""
+    words = ["studio", "--store", training.place, "--media", str(training.clips), "--runs", str(config.folder)]
+    words += ["--port", "0", "--new", *(["--browser"] if config.browser else [])]
+    training.folder.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-m", "backflip", *words])
+    console.print("open Compare there: the robot waits for your first answers, and learns while you go on")
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main(words: Sequence[str]) -> int:
+    """The command; returns its exit code."""
+
+    def work() -> None:
+        run(tyro.cli(Config, args=words, prog="backflip control demo", description=__doc__))
+
+    return exit_code(work)
