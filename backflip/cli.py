@@ -185,6 +185,7 @@ _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
         "reward": "stage 4: a reward model learns from the answers",
         "ppo": "stage 5: a policy learns from the reward model",
         "evaluate": "stage 6: policies compared blindly",
+        "measure": "public test sets: truthfulness, toxicity, bias, regressions",
     }
 )
 RECIPES: Final[Mapping[str, Command]] = MappingProxyType(
@@ -195,6 +196,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         **RECIPES,
         "run": Command("the whole loop, round after round", _recipe("run", "backflip.pipeline")),
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
+        "report": Command("a run as one HTML file to show", _recipe("report", "backflip.report.command")),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
     }

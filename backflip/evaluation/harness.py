@@ -17,7 +17,7 @@ from backflip.lm.heads import Causal
 from backflip.lm.sampler import LocalSampler, SamplerConfig
 from backflip.lm.tokens import Tokens
 
-__all__ = ["run_tasks"]
+__all__ = ["require_known", "run_tasks"]
 
 _Z = 1.959964
 
@@ -35,9 +35,8 @@ def run_tasks(
 
     `folder` holds task files of yours. Raises DependencyError without the harness, DataError for an unknown task.
     """
-    evaluator, manager = _harness(folder)
-    if unknown := sorted(set(tasks) - set(manager.all_tasks)):
-        raise DataError(f"lm-evaluation-harness has no task {', '.join(unknown)}; see `lm_eval ls tasks`, or give a folder")
+    evaluator, manager = _harness(folder, tasks)
+    require_known(tasks, manager.all_tasks)
     found = evaluator.simple_evaluate(
         model=_answering(model, sizes),
         tasks=list(tasks),
@@ -58,6 +57,12 @@ def run_tasks(
     }
 
 
+def require_known(tasks: Sequence[str], known: Sequence[str]) -> None:
+    """Raises DataError that names the tasks that nobody knows."""
+    if unknown := sorted(set(tasks) - set(known)):
+        raise DataError(f"the harness has no task {', '.join(unknown)}; see `lm_eval ls tasks`, or give their folder")
+
+
 def _numbers(metrics: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Number]:
     count = int(counts.get("effective") or 0)
     found = {}
@@ -71,14 +76,18 @@ def _numbers(metrics: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def _harness(folder: Path | None) -> tuple[Any, Any]:
+def _harness(folder: Path | None, tasks: Sequence[str]) -> tuple[Any, Any]:
+    """The harness, and the tasks that it knows: of the folder alone where that has all, for its own take seconds."""
     try:
         from lm_eval import evaluator
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         message = "the harness needs lm-eval, which is not installed; run: pip install 'backflip[evaluation]'"
         raise DependencyError(message) from error
-    return evaluator, TaskManager(include_path=str(folder) if folder else None)
+    if folder is None:
+        return evaluator, TaskManager()
+    own = TaskManager(include_path=str(folder), include_defaults=False)
+    return evaluator, own if set(tasks) <= set(own.all_tasks) else TaskManager(include_path=str(folder))
 
 
 def _answering(model: Causal, sizes: Sizes) -> Any:

@@ -41,7 +41,7 @@ from backflip.runs.ranks import world
 
 __all__ = ["Config", "Policy", "Result", "main", "parse_policy", "run"]
 
-PEOPLE, RESULTS = "people", "results.json"
+PEOPLE, RESULTS, SCORES = "people", "results.json", "scores.json"
 Parts = Callable[[Prompt, str, bool], Mapping[str, float]]
 
 
@@ -75,7 +75,7 @@ class Config:
     """Compares two or more policies on the prompts of a split."""
 
     folder: Path = field(metadata=NOT_FINGERPRINTED)
-    """The run's folder: results.json, and each policy's answers in answers/."""
+    """The run's folder: results.json, each sample's scores in scores.json, and each policy's answers in answers/."""
     store: str = field(metadata=NOT_FINGERPRINTED)
     """The feedback store, a path or URL: prompts come from it, questions to people go into it."""
     policies: tuple[Annotated[Policy, _PolicyArgument], ...]
@@ -217,6 +217,7 @@ def run(config: Config, *, judges: Mapping[str, Rewards] | None = None) -> Resul
             greedy = _entries(config, read, panel, greedy=True) if config.greedy != "no" and read else {}
             asked = _ask(config, store, prompts, entries) if config.labellers == "people" else []
             result = _result(config, prompts, entries, greedy, _answered(config, store, asked))
+            atomic_write_json(config.folder / SCORES, {n: dict(e.drawn.scores) for n, e in entries.items() if not e.picks})
             atomic_write_json(config.folder / RESULTS, asdict(result))
             _refuse_missing(config, store, asked, result)
             run.finish({"file": RESULTS, "prompts": result.prompts})
