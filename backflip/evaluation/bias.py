@@ -1,4 +1,4 @@
-"""CrowS-Pairs (Nangia et al., arXiv 2010.00133) and Winogender (Rudinger et al., arXiv 1804.09301), as P's appendix has it.
+"""CrowS-Pairs (Nangia et al., arXiv 2010.00133) and Winogender (Rudinger et al., arXiv 1804.09301), as P has them.
 
 A set of sentences that differ in whom they are about gets a distribution from the model's probabilities of the whole
 sentences; its entropy in bits says how little the model cares: 1 bit of two (log2 3 of three) is no preference.

@@ -20,6 +20,7 @@ from backflip.lm.tokens import Tokens
 __all__ = ["require_known", "run_tasks"]
 
 _Z = 1.959964
+_SIZES = Sizes()
 
 
 def run_tasks(
@@ -29,7 +30,7 @@ def run_tasks(
     folder: Path | None = None,
     shots: int | None = None,
     limit: int | None = None,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = _SIZES,
 ) -> dict[str, Number]:
     """`TASK/METRIC` -> its number; the interval is of the harness's standard error, where it has one.
 
@@ -110,9 +111,7 @@ def _answering(model: Causal, sizes: Sizes) -> Any:
     return Answering()
 
 
-def _loglikelihoods(
-    model: Causal, pairs: Sequence[tuple[str, str]], batch_tokens: int
-) -> list[tuple[float, bool]]:
+def _loglikelihoods(model: Causal, pairs: Sequence[tuple[str, str]], batch_tokens: int) -> list[tuple[float, bool]]:
     """Of each (context, continuation) the summed log-probability, and whether greedy decoding would write it.
 
     Options of one context are asked together: the context is computed once.
@@ -122,7 +121,9 @@ def _loglikelihoods(
     together: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in enumerate(split):
         together.setdefault(prompt, []).append(i)
-    choices = [Choice(str(n), prompt, tuple(split[i][1] for i in own)) for n, (prompt, own) in enumerate(together.items())]
+    choices = [
+        Choice(str(n), prompt, tuple(split[i][1] for i in own)) for n, (prompt, own) in enumerate(together.items())
+    ]
     found: list[tuple[float, bool]] = [(0.0, False)] * len(pairs)
     rows = option_scores(model, choices, batch_tokens=batch_tokens, greedy=True)
     for own, row in zip(together.values(), rows, strict=True):

@@ -22,7 +22,7 @@ __all__ = ["Advice", "Point", "advice", "best_of_n", "best_of_n_points", "ppo_po
 
 @dataclass(frozen=True)
 class Point:
-    """`at` is a PPO update or an n; `kl` in nats a text; `proxy` the reward model's mean, `judge` the held-out one's."""
+    """`at` is a PPO update or an n; `kl` in nats a text; `proxy` and `judge` are mean scores."""
 
     at: int
     kl: float
@@ -88,7 +88,9 @@ def best_of_n(by: ArrayLike, of: ArrayLike, n: int) -> float:
     proxy, gold = np.asarray(by, dtype=np.float64), np.asarray(of, dtype=np.float64)
     total = len(proxy)
     if not 1 <= n <= total or len(gold) != total:
-        raise DataError(f"best of {n} of {total} samples with {len(gold)} verdicts; wanted 1 <= n <= samples, as many each")
+        raise DataError(
+            f"best of {n} of {total} samples with {len(gold)} verdicts; wanted 1 <= n <= samples, as many each"
+        )
     order = np.argsort(proxy, kind="stable")
     weights = np.array([math.comb(i, n - 1) for i in range(total)], dtype=np.float64) / math.comb(total, n)
     ranks = np.empty(total)

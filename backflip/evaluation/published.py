@@ -24,7 +24,7 @@ PAPER: Mapping[str, str] = {
     "preference": "175B InstructGPT is preferred to 175B GPT-3 in 85 ± 3 %, to few-shot GPT-3 in 71 ± 4 %",
     "truthfulness": "true and informative about twice as often as GPT-3",
     "hallucination": "closed-domain answers not in the input: 21 % against GPT-3's 41 %",
-    "toxicity": "about 25 % fewer toxic outputs when told to be respectful, no better without, worse when told to be biased",
+    "toxicity": "25 % fewer toxic outputs when told to be respectful, else no better, and worse if told to be biased",
     "bias": "no improvement on Winogender and CrowS-Pairs",
 }
 _PROMPTS = {"QA prompt": "qa", "QA + instruction": "qa_instruction", "instruction prompt": "instruction"}
@@ -85,9 +85,7 @@ def _truth(folder: Path | None, judges: Judges, seed: int) -> dict[tuple[str, st
             ours["informative"] = judges.information.probabilities(answers)
         theirs = {"true": [float(r["true"]) for r in rows], "informative": [float(r["info"]) for r in rows]}
         for suffix, values in (("", ours), ("/published", theirs)):
-            values["true_and_informative"] = [
-                t * i for t, i in zip(values["true"], values["informative"], strict=True)
-            ]
+            values["true_and_informative"] = [t * i for t, i in zip(values["true"], values["informative"], strict=True)]
             for name, own in values.items():
                 found[model, f"{name}/{_PROMPTS[prompt]}{suffix}"] = mean(own, seed=seed)
     return found

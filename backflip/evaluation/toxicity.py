@@ -96,20 +96,16 @@ def load_classifier(spec: str | None, *, device: str = "cpu") -> Classifier:
 
 def prompts(folder: Path | None, limit: int = MEASURED) -> list[ToxicPrompt]:
     """The first `limit` prompts of the set, in its order."""
-    found = []
-    for row in json_rows("real_toxicity_prompts", folder)[:limit]:
-        found.append(ToxicPrompt(f"{row.text('filename')}:{row.whole('begin')}", row.inside("prompt").text("text")))
-    return found
+    rows = json_rows("real_toxicity_prompts", folder)[:limit]
+    return [ToxicPrompt(f"{r.text('filename')}:{r.whole('begin')}", r.inside("prompt").text("text")) for r in rows]
 
 
 def published_scores(folder: Path | None, *, start: int = 0, stop: int | None = None) -> list[tuple[str, float]]:
     """Prompts and continuations of some rows, each with Perspective's toxicity, where it has one."""
-    texts = []
-    for row in json_rows("real_toxicity_prompts", folder)[start:stop]:
-        for part in (row.inside("prompt"), row.inside("continuation")):
-            if isinstance(score := part.data.get("toxicity"), float | int):
-                texts.append((part.text("text"), float(score)))
-    return texts
+    rows = json_rows("real_toxicity_prompts", folder)[start:stop]
+    parts = [row.inside(name) for row in rows for name in ("prompt", "continuation")]
+    scored = [(part.text("text"), part.data.get("toxicity")) for part in parts]
+    return [(text, float(score)) for text, score in scored if isinstance(score, float | int)]
 
 
 def numbers(scores: Sequence[Sequence[float]], *, seed: int = 0) -> dict[str, Number]:

@@ -3,11 +3,12 @@
     python -m backflip.evaluation.toxicity_model --data FOLDER
 
 makes the file anew from the Perspective scores that RealToxicityPrompts publishes (arXiv 2009.11462), leaving out the
-first 500 rows of the set, on which policies are measured, and prints how well it agrees with the published scores there.
+first 500 rows of the set, on which policies are measured, and says how well it agrees with those.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import unicodedata
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +41,7 @@ def ngrams(text: str) -> Iterator[str]:
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     words = _WORD.findall(folded)
     yield from words
-    yield from (f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
+    yield from (f"{a} {b}" for a, b in itertools.pairwise(words))
     for word in words:
         edged = f"<{word}>"
         for size in (3, 4, 5):
@@ -75,7 +77,10 @@ class NgramClassifier:
 
     def save(self, path: Path = FILE) -> None:
         """Half precision: 128 kB."""
-        tensors = {"weights": self.weights.astype(np.float16), "bias": np.array([self.bias], dtype=np.float32)}
+        tensors: dict[str, NDArray[Any]] = {
+            "weights": self.weights.astype(np.float16),
+            "bias": np.array([self.bias], dtype=np.float32),
+        }
         atomic_write_bytes(path, save(tensors))
 
     def scores(self, texts: Sequence[str]) -> list[float]:
@@ -87,9 +92,7 @@ class NgramClassifier:
         return float(self.weights[buckets] @ weights) + self.bias
 
 
-def fit(
-    texts: Sequence[str], targets: Sequence[float], *, penalty: float = 1e-6, steps: int = 60
-) -> NgramClassifier:
+def fit(texts: Sequence[str], targets: Sequence[float], *, penalty: float = 1e-6, steps: int = 60) -> NgramClassifier:
     """Cross-entropy against soft targets in [0, 1] with an L2 penalty, by L-BFGS from zero: deterministic."""
     if len(texts) != len(targets) or not texts:
         raise DataError(f"{len(texts)} texts and {len(targets)} targets; wanted as many, and one or more")
@@ -106,10 +109,10 @@ def fit(
         logits = functional.embedding_bag(indices, weights, offsets, mode="sum", per_sample_weights=values)
         loss = functional.binary_cross_entropy_with_logits(logits.squeeze(-1) + bias, wanted)
         total: Tensor = loss + penalty * (weights**2).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return NgramClassifier(weights.detach().squeeze(-1).numpy(), float(bias.detach()))
 
 

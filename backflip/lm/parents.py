@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from backflip.lm.specs import PYTHON
+from backflip.lm.specs import PYTHON, split_group
 from backflip.runs.files import sha256_of
 from backflip.runs.lineage import Parent, producer
 
@@ -28,9 +28,9 @@ def parent_of(spec: str | Path) -> Parent:
     named = str(spec)
     if named.startswith(PYTHON):
         return Parent("data", named)
-    folder = Path(named)
+    folder = Path(split_group(named)[0])  # a group's reward lies in the folder of all of them
     known = not folder.is_dir() or producer(folder) is not None
-    return Parent("model", named, {} if known else _digest(folder))
+    return Parent("model", str(folder), {} if known else _digest(folder))
 
 
 def parents_of(specs: Iterable[str | Path]) -> list[Parent]:

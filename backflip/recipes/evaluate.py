@@ -217,7 +217,9 @@ def run(config: Config, *, judges: Mapping[str, Rewards] | None = None) -> Resul
             greedy = _entries(config, read, panel, greedy=True) if config.greedy != "no" and read else {}
             asked = _ask(config, store, prompts, entries) if config.labellers == "people" else []
             result = _result(config, prompts, entries, greedy, _answered(config, store, asked))
-            atomic_write_json(config.folder / SCORES, {n: dict(e.drawn.scores) for n, e in entries.items() if not e.picks})
+            atomic_write_json(
+                config.folder / SCORES, {n: dict(e.drawn.scores) for n, e in entries.items() if not e.picks}
+            )
             atomic_write_json(config.folder / RESULTS, asdict(result))
             _refuse_missing(config, store, asked, result)
             run.finish({"file": RESULTS, "prompts": result.prompts})

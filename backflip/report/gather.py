@@ -102,7 +102,9 @@ def gather(root: Path, more: Sequence[Path] = ()) -> Material:
     """Reads `root` and the folders of `more`. Raises DataError where there is no run; a damaged file is passed over."""
     runs = list_runs(root)
     if not runs:
-        raise DataError(f"there is no run in {root}; wanted the folder of a run or of a loop, as `backflip runs` lists them")
+        raise DataError(
+            f"there is no run in {root}; wanted the folder of a run or of a loop, as `backflip runs` lists them"
+        )
     for folder in more:
         added = list_runs(folder) if read_run(folder) is None else [run for run in [read_run(folder)] if run]
         if not added:

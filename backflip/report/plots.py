@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backflip.errors import DependencyError
 from backflip.evaluation.overoptimisation import Point
@@ -81,7 +81,9 @@ def dots(
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(label)
     if len(series) > 1:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.9 / (2 + len(names))), ncols=4, frameon=False, fontsize=9)
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.9 / (2 + len(names))), ncols=4, frameon=False, fontsize=9
+        )
     _plain(axes, grid="x")
     return _svg(figure, title)
 
@@ -89,11 +91,18 @@ def dots(
 def _intervals(axes: Axes, found: Sequence[tuple[float, Interval]], colour: str, label: str, *, percent: bool) -> None:
     values = [row["value"] for _, row in found]
     # Floating point may put an end a hair inside the value; a bar of negative length is refused.
-    spread = [[max(0.0, row["value"] - row["low"]) for _, row in found], [max(0.0, row["high"] - row["value"]) for _, row in found]]
-    axes.errorbar(values, [y for y, _ in found], xerr=spread, fmt="o", color=colour, markersize=5.5, elinewidth=2, label=label)
+    spread = [
+        [max(0.0, row["value"] - row["low"]) for _, row in found],
+        [max(0.0, row["high"] - row["value"]) for _, row in found],
+    ]
+    axes.errorbar(
+        values, [y for y, _ in found], xerr=spread, fmt="o", color=colour, markersize=5.5, elinewidth=2, label=label
+    )
     for y, row in found:
         told = f"{row['value']:.0%}" if percent else f"{row['value']:.0f}"
-        axes.annotate(told, (row["value"], y), (0, 6), textcoords="offset points", ha="center", color=colour, fontsize=8)
+        axes.annotate(
+            told, (row["value"], y), (0, 6), textcoords="offset points", ha="center", color=colour, fontsize=8
+        )
 
 
 def curves(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, title: str, label: str) -> str:
@@ -108,7 +117,15 @@ def curves(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *,
             if points:
                 xs, ys = zip(*points, strict=True)
                 few = len(points) <= 15
-                axes.plot(xs, ys, color=COLOURS[k % len(COLOURS)], linewidth=1.6, marker="o" if few else "", markersize=3, label=one)
+                axes.plot(
+                    xs,
+                    ys,
+                    color=COLOURS[k % len(COLOURS)],
+                    linewidth=1.6,
+                    marker="o" if few else "",
+                    markersize=3,
+                    label=one,
+                )
         axes.set_title(name, loc="left", fontsize=9.5, color=_INK)
         axes.tick_params(labelsize=8)
         if place > len(shown) - columns:
@@ -133,10 +150,27 @@ def overoptimisation(found: Sequence[tuple[str, Sequence[Point]]], *, stops: Seq
             if told:
                 xs, ys = zip(*told, strict=True)
                 style = "-" if len(told) > 2 and label.startswith("PPO") else "--"
-                axes.plot(xs, ys, style, color=COLOURS[k % len(COLOURS)], marker="o", markersize=3.5, linewidth=1.5, label=label)
+                axes.plot(
+                    xs,
+                    ys,
+                    style,
+                    color=COLOURS[k % len(COLOURS)],
+                    marker="o",
+                    markersize=3.5,
+                    linewidth=1.5,
+                    label=label,
+                )
         for stop in stops if place == 2 else ():
             axes.axvline(stop, color=COLOURS[4], linewidth=1, linestyle=(0, (3, 3)))
-            axes.annotate("stop", (stop, 0.02), (3, 0), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8, color=COLOURS[4])
+            axes.annotate(
+                "stop",
+                (stop, 0.02),
+                (3, 0),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                fontsize=8,
+                color=COLOURS[4],
+            )
         axes.set_title(name, loc="left", fontsize=9.5, color=_INK)
         axes.set_xlabel("sqrt(KL to the reference), nats a text", fontsize=8.5)
         axes.tick_params(labelsize=8)

@@ -124,8 +124,8 @@ def headline(material: Material) -> str:
         return "The comparison has no opponents."
     rate = found.results["policies"][policy]["win_rates"][by].get(rival)
     return (
-        f"{named(policy)} is preferred to {named(rival)} in {percent(rate)} of blind comparisons by {judged_by(by)}, on "
-        f"{found.results['prompts']} held-out prompts."
+        f"{named(policy)} is preferred to {named(rival)} in {percent(rate)} of blind comparisons by {judged_by(by)}, "
+        f"on {found.results['prompts']} held-out prompts."
     )
 
 
@@ -137,18 +137,24 @@ def cards(material: Material) -> list[Card]:
         figures, by = found.results["policies"][policy], found.judges[0]
         for rival, rate in figures["win_rates"][by].items():
             if rate is not None:
-                note = f"{100 * rate['low']:.0f} to {100 * rate['high']:.0f} %; {rate['pairs']} pairs, {rate['prompts']} prompts"
+                note = f"{_span(rate)}; {rate['pairs']} pairs, {rate['prompts']} prompts"
                 made.append(Card(f"{rate['value']:.0%}", f"{named(policy)} wins against {named(rival)}", note))
         if figures["kl"]:
-            made.append(Card(f"{figures['kl']['value']:.1f}", "nats of KL", f"{named(policy)} to {named(figures['kl']['to'])}"))
+            made.append(
+                Card(f"{figures['kl']['value']:.1f}", "nats of KL", f"{named(policy)} to {named(figures['kl']['to'])}")
+            )
     for run in material.runs:
         accuracy = run.result.get("accuracy") if run.recipe == "reward" else None
         if isinstance(accuracy, Mapping):
-            note = f"{100 * accuracy['low']:.0f} to {100 * accuracy['high']:.0f} %; {run.result['held_out_pairs']} held-out pairs"
+            note = f"{_span(accuracy)}; {run.result['held_out_pairs']} held-out pairs"
             made.append(Card(f"{accuracy['value']:.0%}", f"reward model right ({material.name_of(run)})", note))
     seconds = sum(run.seconds for run in material.runs)
     made.append(Card(_duration(seconds), "of work", f"{len(material.runs)} runs"))
     return made
+
+
+def _span(found: Mapping[str, float]) -> str:
+    return f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
 
 
 def _duration(seconds: float) -> str:
@@ -189,7 +195,9 @@ def _facts(run: RunRecord) -> str:
         "ppo": ("updates", "best_update", "stopped"),
         "evaluate": ("prompts",),
     }.get(run.recipe, ())
-    return ", ".join(f"{name.replace('_', ' ')} {_short(run.result[name])}" for name in told if run.result.get(name) is not None)
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_short(run.result[name])}" for name in told if run.result.get(name) is not None
+    )
 
 
 def _short(value: Any) -> str:
@@ -206,7 +214,13 @@ def lineage(material: Material) -> list[Line]:
         run, parent = ancestor.run, ancestor.parent
         detail = ", ".join(f"{k} {str(v)[:12]}" for k, v in parent.detail.items())
         if run is None:
-            lines.append(Line(depth, parent.ref.rsplit("/models/", 1)[-1].replace("--", "/"), f"{parent.kind}; {detail}".strip("; ")))
+            lines.append(
+                Line(
+                    depth,
+                    parent.ref.rsplit("/models/", 1)[-1].replace("--", "/"),
+                    f"{parent.kind}; {detail}".strip("; "),
+                )
+            )
             return
         again = run.folder.resolve() in seen
         lines.append(Line(depth, material.name_of(run), f"{run.recipe}, {parent.kind}{' (see above)' * again}"))
@@ -228,16 +242,28 @@ def win_rows(found: Evaluation) -> tuple[list[str], list[tuple[str, list[str]]]]
         if by in ratings:
             cells = [plain(ratings[by].get(name), 0) for name in policies]
             rows.append((f"Elo by {judged_by(by)} (the first is 1000)", cells))
-    kinds = (("win_rates", "wins against {}"), ("length_controlled", "the same, length-controlled"), ("same_length", "the same, at the same length"))
+    kinds = (
+        ("win_rates", "wins against {}"),
+        ("length_controlled", "the same, length-controlled"),
+        ("same_length", "the same, at the same length"),
+    )
     for by, rival in itertools.product(found.judges, found.results["opponents"]):
         for kind, label in kinds:
             cells = [percent(own.get(kind, {}).get(by, {}).get(rival)) for own in policies.values()]
             if any(cell != "-" for cell in cells):
                 told = f"{label.format(named(rival))}" + (f", by {judged_by(by)}" if kind == "win_rates" else "")
                 rows.append((told, cells))
-    for judge in dict.fromkeys(j for own in policies.values() for j in own["judges"]):
-        rows.append((f"score by {judged_by(judge)}", [plain(own["judges"].get(judge)) for own in policies.values()]))
-    rows.append(("KL, nats", ["-" if not own["kl"] else f"{'≤ ' * own['kl']['bound']}{own['kl']['value']:.1f}" for own in policies.values()]))
+    judges = dict.fromkeys(j for own in policies.values() for j in own["judges"])
+    rows += [(f"score by {judged_by(j)}", [plain(own["judges"].get(j)) for own in policies.values()]) for j in judges]
+    rows.append(
+        (
+            "KL, nats",
+            [
+                "-" if not own["kl"] else f"{'≤ ' * own['kl']['bound']}{own['kl']['value']:.1f}"
+                for own in policies.values()
+            ],
+        )
+    )
     rows.append(("tokens", [f"{own['tokens']:.0f}" for own in policies.values()]))
     rows.append(("ended by itself", [f"{own['eos_share']:.0%}" for own in policies.values()]))
     return [named(name) for name in policies], rows
@@ -245,7 +271,7 @@ def win_rows(found: Evaluation) -> tuple[list[str], list[tuple[str, list[str]]]]
 
 def answers(found: Evaluation, most: int = 6) -> list[Mapping[str, Any]]:
     """Prompts with each policy's answer, as they were shown."""
-    shown = []
+    shown: list[Mapping[str, Any]] = []
     for row in found.results["shown"][:most]:
         own = [
             {
@@ -285,7 +311,13 @@ def _number_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
     rows = []
     for name in names:
         own = [numbers.get(name) for numbers in models.values()]
-        rows.append((name.replace("/", ", ").replace("_", " "), [plain(one, 3) for one in own], max(int(one["n"]) for one in own if one)))
+        rows.append(
+            (
+                name.replace("/", ", ").replace("_", " "),
+                [plain(one, 3) for one in own],
+                max(int(one["n"]) for one in own if one),
+            )
+        )
     return rows
 
 
@@ -300,7 +332,11 @@ def published_rows(material: Material) -> list[tuple[str, list[str]]]:
                 cells = []
                 for model in models:
                     ours, theirs = found[model].get(name), found[model].get(f"{name}/published")
-                    cells.append("-" if ours is None else f"{ours['value']:.2f}" + (f" [{theirs['value']:.2f}]" if theirs else ""))
+                    cells.append(
+                        "-"
+                        if ours is None
+                        else f"{ours['value']:.2f}" + (f" [{theirs['value']:.2f}]" if theirs else "")
+                    )
                 rows.append((name.replace("/", ", ").replace("_", " "), cells))
             return rows
     return []
@@ -329,7 +365,9 @@ def limits(material: Material) -> list[str]:
             "The labels are a simulated judge's: rules, not people. What is preferred here is what those rules prefer."
         )
     if found is not None and "people" not in found.judges:
-        told.append("No people compared the answers: win rates are by " + " and ".join(map(judged_by, found.judges)) + ".")
+        told.append(
+            "No people compared the answers: win rates are by " + " and ".join(map(judged_by, found.judges)) + "."
+        )
     if found is not None and "rm" in found.judges:
         told.append("The reward model judges a policy that was trained on it: its verdicts are no proof.")
     if len({run.seed for run in material.runs if run.recipe == "ppo"}) < 2:
@@ -348,7 +386,9 @@ def limits(material: Material) -> list[str]:
                 f"scores, and is on the same side of 0.5 for {c['same_side']:.0%} of {c['n']:.0f} texts."
             )
             break
-    told.append("A small model gets facts wrong whatever it was trained to prefer. Filters are needed before it is used.")
+    told.append(
+        "A small model gets facts wrong whatever it was trained to prefer. Filters are needed before it is used."
+    )
     return told
 
 
@@ -356,7 +396,9 @@ def _has(material: Material, measure: str) -> bool:
     return any(measure in own for results in material.measured for own in results["models"].values())
 
 
-def training_curves(found: Sequence[Curves], wanted: Mapping[str, str], material: Material) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def training_curves(
+    found: Sequence[Curves], wanted: Mapping[str, str], material: Material
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Picture -> run -> points, of the metrics that are there."""
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for name, title in wanted.items():

@@ -14,7 +14,10 @@ from backflip.evaluation.choices import option_logprobs
 from backflip.lm.heads import Causal
 from backflip.lm.tokens import Tokens
 
-CROWS = ',sent_more,sent_less,stereo_antistereo,bias_type\n0,"Girls, all",Boys all,stereo,gender\n1,The old,The young,antistereo,age\n'
+CROWS = """,sent_more,sent_less,stereo_antistereo,bias_type
+0,"Girls, all",Boys all,stereo,gender
+1,The old,The young,antistereo,age
+"""
 SENTENCES = "sentid\tsentence\n" + "".join(
     f"{job}.guest.{answer}.{gender}.txt\tThe {job} said {word} was late.\n"
     for job in ("cook", "nurse", "pilot")
@@ -27,9 +30,7 @@ SENTENCES = "sentid\tsentence\n" + "".join(
 def data(tmp_path: Path) -> Path:
     (tmp_path / "crows_pairs_anonymized.csv").write_text(CROWS)
     (tmp_path / "all_sentences.tsv").write_text(SENTENCES)
-    (tmp_path / "occupations-stats.tsv").write_text(
-        "occupation\tbls_pct_female\ncook\t40\nnurse\t90\npilot\t10\n"
-    )
+    (tmp_path / "occupations-stats.tsv").write_text("occupation\tbls_pct_female\ncook\t40\nnurse\t90\npilot\t10\n")
     return tmp_path
 
 
@@ -59,7 +60,11 @@ def test_crows_pairs(data: Path, tiny: Causal) -> None:
 def test_winogender(data: Path) -> None:
     asked = bias.winogender(data)
     assert len(asked) == 6
-    assert asked[0].sentences == ("The cook said he was late.", "The cook said she was late.", "The cook said they was late.")
+    assert asked[0].sentences == (
+        "The cook said he was late.",
+        "The cook said she was late.",
+        "The cook said they was late.",
+    )
     she = {"cook": 0.4, "nurse": 0.8, "pilot": 0.1}
     rows = [[math.log(p) for p in (0.5 * (1 - she[a.occupation]), 0.5 * she[a.occupation], 0.5)] for a in asked]
     found = winogender_numbers(asked, rows, bias.occupations(data))

@@ -14,7 +14,11 @@ from backflip.lm.heads import Causal
 from backflip.lm.tokens import Tokens
 
 PROMPTS = ["Q: Why is the sky blue?\nA:", "Q: Why does it rain?\nA:", "Q: What is the moon?\nA:"]
-OPTIONS = [[" It is blue.", " Rain"], [" Water falls from the clouds."], [" A big ball", " of rock", " cheese and more"]]
+OPTIONS = [
+    [" It is blue.", " Rain"],
+    [" Water falls from the clouds."],
+    [" A big ball", " of rock", " cheese and more"],
+]
 
 
 @torch.no_grad()

@@ -35,7 +35,11 @@ def test_support_by_words(answer: str, supported: bool) -> None:
 
 
 def test_closed_domain_numbers() -> None:
-    asked = [ClosedQuestion("a", "", TEXT, True), ClosedQuestion("b", "", TEXT, False), ClosedQuestion("c", "", TEXT, None)]
+    asked = [
+        ClosedQuestion("a", "", TEXT, True),
+        ClosedQuestion("b", "", TEXT, False),
+        ClosedQuestion("c", "", TEXT, None),
+    ]
     found = hallucination.numbers(asked, ["In 1969", "In 1975", "Bananas grow tall"], WordSupport())
     assert found["unsupported/questions"][:1] == (0.5,)
     assert found["unsupported/summaries"].value == 1.0
@@ -75,7 +79,10 @@ def test_cvalues(tmp_path: Path) -> None:
     asked = chinese.cvalues(tmp_path)
     found = chinese.cvalues_numbers(asked * 2, ["抱歉，我无法回答。", "Because of rain 雨"], [0.25, 0.75])
     assert {name: number.value for name, number in found.items()} == {
-        "in_chinese": 0.5, "declined": 0.5, "score": 0.5, "score/law": 0.5,
+        "in_chinese": 0.5,
+        "declined": 0.5,
+        "score": 0.5,
+        "score/law": 0.5,
     }
 
 
@@ -86,7 +93,7 @@ def test_a_set_is_found_fetched_and_checked(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("BACKFLIP_DATA", raising=False)
     web = tmp_path / "web"
-    with pytest.raises(DataError, match="no data folder was given.*set.csv"):
+    with pytest.raises(DataError, match=r"no data folder was given.*set\.csv"):
         find("set", root=web.as_uri())
     (web / "owner/name/abc/x").mkdir(parents=True)
     (web / "owner/name/abc/x/set.csv").write_bytes(b"other")
@@ -104,7 +111,7 @@ def test_a_set_is_found_fetched_and_checked(tmp_path: Path, monkeypatch: pytest.
     assert table_rows("set", mine, columns=("a",)) == [{"a": "3", "b": "4"}]
     monkeypatch.setenv("BACKFLIP_DATA", str(mine))
     assert find("set") == mine / "set.csv"
-    with pytest.raises(DataError, match="wanted \\['c'\\]"):
+    with pytest.raises(DataError, match=r"wanted \['c'\]"):
         table_rows("set", None, columns=("c",))
     with pytest.raises(DataError, match="not JSON"):
         json_value("set", None)

@@ -16,8 +16,18 @@ from backflip.evaluation.toxicity_model import NgramClassifier, fit, ngrams
 from backflip.lm.labels import LabelModel
 
 ROWS = [
-    {"filename": "a.txt", "begin": 0, "prompt": {"text": "You are", "toxicity": 0.1}, "continuation": {"text": " kind", "toxicity": 0.2}},
-    {"filename": "a.txt", "begin": 9, "prompt": {"text": "They say", "toxicity": None}, "continuation": {"text": " no", "toxicity": 0.9}},
+    {
+        "filename": "a.txt",
+        "begin": 0,
+        "prompt": {"text": "You are", "toxicity": 0.1},
+        "continuation": {"text": " kind", "toxicity": 0.2},
+    },
+    {
+        "filename": "a.txt",
+        "begin": 9,
+        "prompt": {"text": "They say", "toxicity": None},
+        "continuation": {"text": " no", "toxicity": 0.9},
+    },
 ]
 
 
@@ -71,7 +81,9 @@ def test_fit_is_deterministic_and_is_saved(tmp_path: Path) -> None:
     assert (model.weights == fit(texts, [1.0, 0.0, 1.0, 0.0]).weights).all()
     model.save(tmp_path / "m.safetensors")
     back = NgramClassifier.load(tmp_path / "m.safetensors")
-    assert back.scores(["the fool", "my friend", ""]) == pytest.approx(model.scores(["the fool", "my friend", ""]), abs=1e-3)
+    assert back.scores(["the fool", "my friend", ""]) == pytest.approx(
+        model.scores(["the fool", "my friend", ""]), abs=1e-3
+    )
     assert back.scores(["the fool"])[0] > 0.5 > back.scores(["my friend"])[0]
     with pytest.raises(ModelError, match="no toxicity model"):
         NgramClassifier.load(tmp_path / "none")
@@ -91,9 +103,17 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Pat
     folder = tmp_path_factory.mktemp("labels")
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, pad_token_id=0, initializer_range=0.5, num_labels=3,
-        id2label={0: "entailment", 1: "toxic", 2: "neutral"}, label2id={"entailment": 0, "toxic": 1, "neutral": 2},
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        initializer_range=0.5,
+        num_labels=3,
+        id2label={0: "entailment", 1: "toxic", 2: "neutral"},
+        label2id={"entailment": 0, "toxic": 1, "neutral": 2},
     )
     LlamaForSequenceClassification(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(folder)

@@ -63,7 +63,13 @@ def test_the_rule() -> None:
     assert judged_by_rule(ASKED, "It is cheese") == (0.0, 1.0)
     assert judged_by_rule(ASKED, "I have no comment.") == (1.0, 0.0)
     assert judged_by_rule(ASKED, "Bananas") == (0.0, 1.0), "near to nothing is not true"
-    assert [refuses(t) for t in ("", " . ", "I don’t know.", "I am not sure", "Snow")] == [True, True, True, True, False]
+    assert [refuses(t) for t in ("", " . ", "I don’t know.", "I am not sure", "Snow")] == [
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_options_of_the_tiny_model_are_scored_after_the_primer(tiny: Causal, data: Path) -> None:
