@@ -186,6 +186,7 @@ _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
         "ppo": "stage 5: a policy learns from the reward model",
         "evaluate": "stage 6: policies compared blindly",
         "measure": "public test sets: truthfulness, toxicity, bias, regressions",
+        "values": "whose values: one reward a group, and what each choice costs whom",
     }
 )
 RECIPES: Final[Mapping[str, Command]] = MappingProxyType(

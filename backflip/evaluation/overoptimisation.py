@@ -37,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Advice:
-    """Where to stop: the update of the best verdict; `over` says that the judge has turned down while the proxy rose.
+    """Where to stop: the update of the best verdict; `over` says that the judge has turned down while the proxy has not.
 
     `proxy_gain` and `judge_loss` are from there to the last judged update.
     """
@@ -53,8 +53,8 @@ class Advice:
         if not self.over:
             return f"no sign of over-optimisation: the judge's best is {there}; PPO may go on"
         return (
-            f"stop at {there}: since then the reward model's score rose by {self.proxy_gain:.2f} "
-            f"and the judge's fell by {self.judge_loss:.3f}"
+            f"stop at {there}: since then the reward model's score went {self.proxy_gain:+.2f} "
+            f"and the judge's {-self.judge_loss:+.3f}"
         )
 
 
@@ -124,4 +124,4 @@ def advice(points: Sequence[Point], *, noise: float = 0.0) -> Advice | None:
         return None
     best, last = max(judged, key=lambda p: p.judge or -math.inf), judged[-1]
     loss, gain = (best.judge or 0.0) - (last.judge or 0.0), (last.proxy or 0.0) - (best.proxy or 0.0)
-    return Advice(best.at, best.kl, over=loss > noise and gain > 0, proxy_gain=gain, judge_loss=loss)
+    return Advice(best.at, best.kl, over=loss > noise and gain >= 0, proxy_gain=gain, judge_loss=loss)

@@ -43,22 +43,27 @@ def published_numbers(folder: Path | None, judges: Judges, *, seed: int = 0) -> 
             found.setdefault(model, {})[name] = number
             if f"{name}/published" in {n for m, n in part if m == model}:
                 pairs.setdefault(name.split("/")[0], []).append((number.value, part[model, f"{name}/published"].value))
-    found["agreement"] = {f"rank_correlation/{name}": rank_correlation(rows, seed=seed) for name, rows in pairs.items()}
+    told = {name: rank_correlation(rows, seed=seed) for name, rows in pairs.items()}
+    found["agreement"] = {f"rank_correlation/{name}": number for name, number in told.items() if number}
     return found
 
 
-def rank_correlation(pairs: Sequence[tuple[float, float]], *, seed: int = 0) -> Number:
-    """Spearman's, ties by their mean rank, with a bootstrap interval over the pairs."""
+def rank_correlation(pairs: Sequence[tuple[float, float]], *, seed: int = 0) -> Number | None:
+    """Spearman's, ties by their mean rank, with a bootstrap interval over the pairs; None where a side is all equal."""
     points, draw = np.array(pairs, dtype=np.float64), np.random.default_rng(seed)
+    value = _spearman(points)
     drawn = [_spearman(points[draw.integers(len(points), size=len(points))]) for _ in range(1000)]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Number(_spearman(points), float(low), float(high), len(points))
+    told = [one for one in drawn if one is not None]
+    if value is None or not told:
+        return None
+    low, high = np.quantile(told, [0.025, 0.975])
+    return Number(value, float(low), float(high), len(points))
 
 
-def _spearman(points: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+def _spearman(points: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | None:
     ranks = np.array([_ranks(column) for column in points.T])
     if not ranks.std(axis=1).all():
-        return float("nan")
+        return None
     return float(np.corrcoef(ranks)[0, 1])
 
 

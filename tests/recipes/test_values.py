@@ -73,8 +73,12 @@ def test_ppo_takes_a_groups_reward_by_name(ran: tuple[values.Config, values.Resu
     specs = [(f"{found.model}#rain", 1.0), (f"{found.model}#moon", 2.0)]
     worst = weighted(specs, worst=True)
     assert isinstance(worst, WorstReward)
-    assert worst.scores(prompts, answers)[0] == pytest.approx([min(rain_wet, 2 * moon_wet), min(rain_dry, 2 * moon_dry)])
-    assert weighted(specs).scores(prompts, answers)[0] == pytest.approx([rain_wet + 2 * moon_wet, rain_dry + 2 * moon_dry])
+    assert worst.scores(prompts, answers)[0] == pytest.approx(
+        [min(rain_wet, 2 * moon_wet), min(rain_dry, 2 * moon_dry)]
+    )
+    assert weighted(specs).scores(prompts, answers)[0] == pytest.approx(
+        [rain_wet + 2 * moon_wet, rain_dry + 2 * moon_dry]
+    )
     assert parent_of(f"{found.model}#rain") == parent_of(found.model), "the family tree knows it by its folder"
     with pytest.raises(ModelError, match="no reward of group 'snow'"):
         load_reward(f"{found.model}#snow")
