@@ -262,6 +262,8 @@ _SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
         "reward": "stage 4: a reward model learns from the answers",
         "ppo": "stage 5: a policy learns from the reward model",
         "evaluate": "stage 6: policies compared blindly",
+        "measure": "public test sets: truthfulness, toxicity, bias, regressions",
+        "values": "whose values: one reward a group, and what each choice costs whom",
     }
 )
 RECIPES: Final[Mapping[str, Command]] = MappingProxyType(
@@ -274,6 +276,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
         "studio": Command("the web site: people rank, compare and write, and watch the training", _studio),
         "control": Command("a robot or a game's player learns from comparisons of clips", _control),
+        "report": Command("a run as one HTML file to show", _recipe("report", "backflip.report.command")),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
         "label": Command("questions to Label Studio or Argilla, and answers from there", _label),

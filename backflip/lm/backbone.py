@@ -31,6 +31,7 @@ __all__ = [
     "KeyValues",
     "load_causal",
     "load_classifier",
+    "load_labelled",
     "load_tokenizer",
     "merged_weights",
     "random_trunk",
@@ -247,17 +248,43 @@ def load_causal(folder: str | Path, *, device: str = "cpu") -> tuple[Backbone, n
     return backbone, head.to(device)
 
 
-def load_classifier(folder: str | Path, *, device: str = "cpu") -> tuple[Backbone, nn.Linear, float]:
-    """The trunk, the scalar head and the reward offset of a one-label sequence classifier."""
+def load_classifier(
+    folder: str | Path, *, label: str | None = None, device: str = "cpu"
+) -> tuple[Backbone, nn.Linear, float]:
+    """The trunk, the scalar head and the reward offset of a sequence classifier: of its one label, or of `label`."""
     with _explained(folder, "reward model"):
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
         head: nn.Linear = model.score
+    offsets = getattr(model.config, OFFSET, 0.0)
+    if label is not None:
+        head, offsets = _one_label(folder, model.config, head, offsets, label)
     if head.out_features != 1:
         raise ModelError(
-            f"{folder} has {head.out_features} labels; a reward model has one. Give a `backflip reward` folder"
+            f"{folder} has {head.out_features} labels; a reward model has one. Give a `backflip reward` folder, or "
+            f"name one of {', '.join(_labels(model.config))} after a #"
         )
-    offset = float(getattr(model.config, OFFSET, 0.0))
-    return Backbone(model.base_model).to(device).eval(), head.to(device), offset
+    return Backbone(model.base_model).to(device).eval(), head.to(device), float(offsets)
+
+
+def _labels(config: Any) -> list[str]:
+    return [str(config.id2label[i]) for i in sorted(config.id2label)]
+
+
+def _one_label(folder: str | Path, config: Any, head: nn.Linear, offsets: Any, label: str) -> tuple[nn.Linear, float]:
+    """The row of the head, and the offset, that `label` names."""
+    known = _labels(config)
+    if label not in known or not isinstance(offsets, list):
+        raise ModelError(f"{folder} has no reward of group {label!r}; wanted one of {', '.join(known)}")
+    place = known.index(label)
+    one = nn.Linear(head.in_features, 1, bias=False)
+    one.weight.data.copy_(head.weight.data[place : place + 1])
+    return one, float(offsets[place])
+
+
+def load_labelled(folder: str | Path, *, device: str = "cpu") -> Any:
+    """A text classification model as Transformers has it, whatever its labels. Raises ModelError if there is none."""
+    with _explained(folder, "text classification model"):
+        return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).to(device).eval()
 
 
 def random_trunk(folder: str | Path, *, seed: int, layers: int = 0, device: str = "cpu") -> Backbone:
@@ -289,10 +316,22 @@ def save_causal(folder: Path, backbone: Backbone, head: nn.Linear, tokenizer: An
     _save(model, folder, weights, tokenizer)
 
 
-def save_classifier(folder: Path, backbone: Backbone, head: nn.Linear, tokenizer: Any, *, offset: float) -> None:
-    """Writes a one-label sequence classifier; its raw score minus config.reward_offset is our reward."""
+def save_classifier(
+    folder: Path,
+    backbone: Backbone,
+    head: nn.Linear,
+    tokenizer: Any,
+    *,
+    offset: float | list[float],
+    labels: tuple[str, ...] = (),
+) -> None:
+    """Writes a sequence classifier; its raw score minus config.reward_offset is our reward. Several `labels` have an
+    offset each."""
     config = _plain(backbone.config)
-    config.num_labels = 1
+    config.num_labels = max(len(labels), 1)
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: i for i, label in enumerate(labels)}
     setattr(config, OFFSET, offset)
     with _quiet(), torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)

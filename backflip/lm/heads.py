@@ -20,6 +20,7 @@ from backflip.lm.linear import FastLinear
 from backflip.lm.lora import adapters_off, add_lora, fold
 from backflip.lm.packing import Packed
 from backflip.lm.scoring import Scores, token_scores
+from backflip.lm.specs import split_group
 
 __all__ = ["Causal", "Scalar", "trainable"]
 
@@ -84,9 +85,13 @@ class Scalar(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Scalar:
-        """Raises ModelError where the folder is not a one-label sequence classifier with a tokenizer."""
-        tokenizer = models.load_tokenizer(folder)
-        backbone, head, offset = models.load_classifier(folder, device=device)
+        """Raises ModelError where the folder is not a one-label sequence classifier with a tokenizer.
+
+        `FOLDER#GROUP` is one group's reward of a model that has several.
+        """
+        path, label = split_group(folder)
+        tokenizer = models.load_tokenizer(path)
+        backbone, head, offset = models.load_classifier(path, label=label, device=device)
         return cls(backbone, head, tokenizer, offset=offset)
 
     def adapt(self, *, rank: int, layers: int, alpha: float, dropout: float = 0.0) -> None:

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from backflip.lm.specs import PYTHON
+from backflip.lm.specs import PYTHON, split_group
 from backflip.runs.files import sha256_of
 from backflip.runs.lineage import Parent, producer
 
-__all__ = ["SOURCE_FILE", "parent_of", "parents_of"]
+__all__ = ["SOURCE_FILE", "parent_of", "parents_of", "weights_digest"]
 
 SOURCE_FILE = "backflip_source.json"  # beside a fetched model's weights: where they came from, and their sha256
 _CONTENT = ("config.json", "*.safetensors", "*.bin")
@@ -28,14 +28,19 @@ def parent_of(spec: str | Path) -> Parent:
     named = str(spec)
     if named.startswith(PYTHON):
         return Parent("data", named)
-    folder = Path(named)
+    folder = Path(split_group(named)[0])  # a group's reward lies in the folder of all of them
     known = not folder.is_dir() or producer(folder) is not None
-    return Parent("model", named, {} if known else _digest(folder))
+    return Parent("model", str(folder), {} if known else _digest(folder))
 
 
 def parents_of(specs: Iterable[str | Path]) -> list[Parent]:
     """Those of several specs, each once, in their order."""
     return [parent_of(spec) for spec in dict.fromkeys(map(str, specs))]
+
+
+def weights_digest(folder: str | Path) -> str:
+    """The sha256 (hex) that a model folder's weights are known by; "" where the folder holds none."""
+    return _digest(Path(folder)).get("sha256", "")
 
 
 def _digest(folder: Path) -> dict[str, str]:

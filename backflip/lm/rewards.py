@@ -30,6 +30,7 @@ __all__ = [
     "RewardFolder",
     "Rewards",
     "WeightedRewards",
+    "WorstReward",
     "load_reward",
     "micro_batches",
     "reward_tree",
@@ -114,8 +115,26 @@ class WeightedRewards:
         return total
 
 
+@dataclass(frozen=True)
+class WorstReward:
+    """The least of several rewards, each times its weight: no group pays for another's gain."""
+
+    parts: tuple[tuple[Rewards, float], ...]
+
+    def scores(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], ended: Ended | None = None
+    ) -> list[list[float]]:
+        """As `Rewards.scores`."""
+        given = [(reward.scores(prompts, answers, ended), weight) for reward, weight in self.parts]
+        return [
+            [min(weight * rows[i][k] for rows, weight in given) for k in range(len(row))]
+            for i, row in enumerate(answers)
+        ]
+
+
 def load_reward(spec: str, *, device: str = "cpu") -> Rewards:
-    """The reward that `spec` names: `python:module:function`, else a reward model's folder.
+    """The reward that `spec` names: `python:module:function`, else a reward model's folder (`FOLDER#GROUP` for one of
+    several groups').
 
     Raises ConfigError where there is no such function, ModelError where there is no such model.
     """
@@ -125,11 +144,12 @@ def load_reward(spec: str, *, device: str = "cpu") -> Rewards:
     return PythonReward(function, spec)
 
 
-def weighted(specs: Sequence[tuple[str, float]], *, device: str = "cpu") -> Rewards:
-    """The weighted sum of the named rewards. Raises as `load_reward`; ConfigError without any."""
+def weighted(specs: Sequence[tuple[str, float]], *, worst: bool = False, device: str = "cpu") -> Rewards:
+    """The weighted sum, or the `worst`, of the named rewards. Raises as `load_reward`; ConfigError without any."""
     if not specs or not all(math.isfinite(weight) for _, weight in specs):
         raise ConfigError(f"rewards are {list(specs)}; wanted one or more (spec, weight) with finite weights")
-    return WeightedRewards(tuple((load_reward(spec, device=device), weight) for spec, weight in specs))
+    parts = tuple((load_reward(spec, device=device), weight) for spec, weight in specs)
+    return WorstReward(parts) if worst else WeightedRewards(parts)
 
 
 def reward_tree(

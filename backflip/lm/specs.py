@@ -1,14 +1,15 @@
-"""Python functions named in a configuration: `python:package.module:function`."""
+"""What a configuration names: `python:package.module:function`, and one group's reward, `FOLDER#GROUP`."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from backflip.errors import ConfigError
 
-__all__ = ["PYTHON", "imported"]
+__all__ = ["PYTHON", "imported", "split_group"]
 
 PYTHON = "python:"
 
@@ -30,3 +31,9 @@ def imported(spec: str, *, what: str, signature: str) -> Callable[..., Any]:
         raise ConfigError(f"{what} {spec!r} is a {type(function).__name__}; wanted {wanted}")
     found: Callable[..., Any] = function
     return found
+
+
+def split_group(spec: str | Path) -> tuple[str, str | None]:
+    """`FOLDER#GROUP` -> the folder and the group; None where no group is named, or a folder is so called."""
+    folder, mark, group = str(spec).rpartition("#")
+    return (str(spec), None) if not mark or Path(spec).is_dir() else (folder, group)

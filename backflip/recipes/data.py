@@ -6,7 +6,7 @@ backflip data import helpful.jsonl --format hh --store feedback.db
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +54,10 @@ class ImportFile:
     """The store's project."""
     purpose: str | None = None
     """The questions' purpose; None leaves it as the file has it (train)."""
+    labeller: str | None = None
+    """Gives all answers this labeller's id; None leaves it as the file has it."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Attributes of the labellers, such as `aim helpful`: what they may be grouped by."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def import_rankings(config: ImportFile) -> str:
     Raises DataError naming file, line and field; FeedbackError where a labeller has answered a question otherwise.
     """
     found = formats.load(config.file, config.format)
-    ranked = [_for_purpose(one, config.purpose) for one in found.ranked]
+    ranked = [_by_labeller(_for_purpose(one, config.purpose), config) for one in found.ranked]
     with Store.open(config.store) as store, store.transaction():
         known = {
             (a.question, a.labeller.id, a.tiers)
@@ -153,6 +157,13 @@ def import_rankings(config: ImportFile) -> str:
     left_out = "".join(f"\n  left out: {skip.place}: {skip.reason}" for skip in found.skipped)
     again = len(ranked) - len(new)
     return f"{len(new)} answers and {asked} questions from {config.file}, {again} were there already{left_out}"
+
+
+def _by_labeller(one: Ranked, config: ImportFile) -> Ranked:
+    """The answer by the labeller that the configuration names, with its groups."""
+    given = one.answer.labeller
+    labeller = replace(given, id=config.labeller or given.id, groups={**given.groups, **config.groups})
+    return Ranked(one.question, replace(one.answer, labeller=labeller))
 
 
 def export_rankings(config: ExportFile) -> str:

@@ -25,7 +25,8 @@ from backflip.errors import CheckpointError, LabellingPaused
 from backflip.evaluation.answers import kl_to_reference, sampled, with_system
 from backflip.evaluation.contest import RM, Drawn, Entry, Policy, Source, figures, people_rates, shown_answers
 from backflip.evaluation.people import PURPOSE, blind_question
-from backflip.evaluation.table import comparison_table, side_by_side
+from backflip.evaluation.standings import rated_together
+from backflip.evaluation.table import comparison_table, ratings_table, side_by_side
 from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
 from backflip.lm.parents import parents_of
@@ -40,7 +41,7 @@ from backflip.runs.ranks import world
 
 __all__ = ["Config", "Policy", "Result", "main", "parse_policy", "run"]
 
-PEOPLE, RESULTS = "people", "results.json"
+PEOPLE, RESULTS, SCORES = "people", "results.json", "scores.json"
 Parts = Callable[[Prompt, str, bool], Mapping[str, float]]
 
 
@@ -74,7 +75,7 @@ class Config:
     """Compares two or more policies on the prompts of a split."""
 
     folder: Path = field(metadata=NOT_FINGERPRINTED)
-    """The run's folder: results.json, and each policy's answers in answers/."""
+    """The run's folder: results.json, each sample's scores in scores.json, and each policy's answers in answers/."""
     store: str = field(metadata=NOT_FINGERPRINTED)
     """The feedback store, a path or URL: prompts come from it, questions to people go into it."""
     policies: tuple[Annotated[Policy, _PolicyArgument], ...]
@@ -169,7 +170,8 @@ class Result:
 
     Figures are `judges` (name -> value, low, high, parts), `rm`, `kl` (value, low, high, to, bound), `tokens`,
     `eos_share`, `win_rates` and `same_length` (who compared -> opponent -> value, low, high, pairs, prompts), and
-    `greedy`, the same of greedy answers. A figure that does not exist is null.
+    `greedy`, the same of greedy answers. `length_controlled` has the win rates at equal lengths. A figure that does not
+    exist is null. `ratings`: who compared -> policy -> its Elo rating (value, low, high, n prompts).
     """
 
     file: str
@@ -177,11 +179,14 @@ class Result:
     opponents: Sequence[str]
     policies: Mapping[str, Any]
     shown: Sequence[Mapping[str, Any]]
+    ratings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __rich__(self) -> Group:
         tables = [comparison_table(self.policies, f"samples, {self.prompts} prompts")]
         if greedy := {name: figures["greedy"] for name, figures in self.policies.items() if figures["greedy"]}:
             tables.append(comparison_table(greedy, f"greedy answers, {self.prompts} prompts"))
+        if self.ratings:
+            tables.append(ratings_table(self.ratings))
         return Group(*tables, *(side_by_side(row) for row in self.shown))
 
 
@@ -212,6 +217,9 @@ def run(config: Config, *, judges: Mapping[str, Rewards] | None = None) -> Resul
             greedy = _entries(config, read, panel, greedy=True) if config.greedy != "no" and read else {}
             asked = _ask(config, store, prompts, entries) if config.labellers == "people" else []
             result = _result(config, prompts, entries, greedy, _answered(config, store, asked))
+            atomic_write_json(
+                config.folder / SCORES, {n: dict(e.drawn.scores) for n, e in entries.items() if not e.picks}
+            )
             atomic_write_json(config.folder / RESULTS, asdict(result))
             _refuse_missing(config, store, asked, result)
             run.finish({"file": RESULTS, "prompts": result.prompts})
@@ -354,7 +362,8 @@ def _result(
         }
         for place, i in enumerate(chosen)
     ]
-    return Result(str(config.folder / RESULTS), len(prompts), list(config.opponents), policies, shown)
+    rated = rated_together(entries, {PEOPLE: answered} if any(answered) else {}, seed=config.seed)
+    return Result(str(config.folder / RESULTS), len(prompts), list(config.opponents), policies, shown, rated)
 
 
 def _opponents(config: Config, name: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:

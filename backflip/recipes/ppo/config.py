@@ -130,9 +130,10 @@ class Config:
     """The defaults are P's; a laptop wants fewer episodes and LoRA (see docs/ppo.md)."""
 
     policy: Path  # the SFT folder: where the policy starts, and the KL reference
-    reward: tuple[tuple[str, float], ...]  # (reward folder or python:module:function, weight), summed
+    reward: tuple[tuple[str, float], ...]  # (reward folder or python:module:function, weight)
     store: str = field(metadata=NOT_FINGERPRINTED)  # where the prompts are: a path or URL
     folder: Path = field(default=Path("runs/ppo"), metadata=NOT_FINGERPRINTED)
+    combine: Literal["sum", "worst"] = "sum"  # of several rewards, times their weights: the sum, or the least
     prompts: str = "default"  # the prompt set
     split: str = "train"
     updates: int = 500  # 256,000 episodes in batches of 512

@@ -78,13 +78,19 @@ def _trainer(
 ) -> Trainer:
     """Models are drawn from the shared seed, so that adapters start equal; from then on each rank has its own."""
 
-    def frozen(given: Rewards | None, specs: Sequence[tuple[str, float]]) -> Frozen[Rewards]:
-        load = (lambda: given) if given else (lambda: weighted(specs, device=str(ranks.device)))
+    def frozen(given: Rewards | None, specs: Sequence[tuple[str, float]], *, worst: bool = False) -> Frozen[Rewards]:
+        load = (lambda: given) if given else (lambda: weighted(specs, worst=worst, device=str(ranks.device)))
         return Frozen(load, keep=not config.reload_frozen)
 
     seed_everything(config.seed)
     judges = frozen(judge, config.judge.spec) if judge or config.judge.spec else None
-    trainer = Trainer(config, ranks, reward=frozen(reward, config.reward), judge=judges, sampler=sampler)
+    trainer = Trainer(
+        config,
+        ranks,
+        reward=frozen(reward, config.reward, worst=config.combine == "worst"),
+        judge=judges,
+        sampler=sampler,
+    )
     seed_everything(rank_seed(config.seed, ranks.rank))
     return trainer
 
