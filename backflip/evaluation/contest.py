@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from backflip.config import require
 from backflip.evaluation.answers import Written
 from backflip.evaluation.people import preferred_tally
+from backflip.evaluation.ratings import Verdicts, length_controlled
 from backflip.evaluation.winrate import Tally, mean_score, near_in_length, tally, win_rate
 from backflip.maths.kl import best_of_n_kl_bound
 from backflip.records import Answer, Candidate
@@ -117,6 +118,7 @@ def figures(entry: Entry, others: Mapping[str, Entry], *, reference: Policy | No
         "eos_share": float(np.mean([w.ended for w in flat])),
         "win_rates": rates(near=False),
         "same_length": rates(near=True),
+        "length_controlled": {by: {name: _controlled(entry, o, by, seed) for name, o in others.items()} for by in judges},
     }
 
 
@@ -199,4 +201,19 @@ def _near(left: Entry, right: Entry, prompt: int, *, ours: Sequence[int], theirs
 
 def _rated(tallies: Sequence[Tally], seed: int) -> dict[str, float] | None:
     rate = win_rate(tallies, seed=seed)
+    return None if rate is None else dict(rate._asdict())
+
+
+def _controlled(ours: Entry, theirs: Entry, by: str, seed: int) -> dict[str, float] | None:
+    """The win rate at equal lengths, in tokens."""
+    verdicts = []
+    for i in range(len(ours.own)):
+        a, b = ours.meets(theirs, i)
+        mine, other = np.array(ours.drawn.scores[by][i])[list(a)], np.array(theirs.drawn.scores[by][i])[list(b)]
+        points = (mine[:, None] > other[None, :]) + 0.5 * (mine[:, None] == other[None, :])
+        lengths = [
+            np.array([len(entry.drawn.answers[i][k].tokens) for k in own]) for entry, own in ((ours, a), (theirs, b))
+        ]
+        verdicts.append(Verdicts(points.ravel(), (lengths[0][:, None] - lengths[1][None, :]).ravel()))
+    rate = length_controlled(verdicts, seed=seed)
     return None if rate is None else dict(rate._asdict())

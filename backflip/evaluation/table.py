@@ -12,7 +12,7 @@ from rich.text import Text
 
 from backflip.feedback.keyboard import plain
 
-__all__ = ["comparison_table", "side_by_side"]
+__all__ = ["comparison_table", "ratings_table", "side_by_side"]
 
 
 def comparison_table(policies: Mapping[str, Mapping[str, Any]], title: str) -> Table:
@@ -38,10 +38,19 @@ def _cells(figures: Mapping[str, Any]) -> dict[str, str]:
     if kl := figures["kl"]:
         cells["KL"] = f"≤ {kl['value']:.2f}" if kl["bound"] else f"{kl['value']:.2f}"
     cells |= {"tokens": f"{figures['tokens']:.1f}", "ended": f"{figures['eos_share']:.0%}"}
-    for kind, label in (("win_rates", ""), ("same_length", ", same length")):
-        for by, rates in figures[kind].items():
+    kinds = (("win_rates", ""), ("same_length", ", same length"), ("length_controlled", ", length-controlled"))
+    for kind, label in kinds:
+        for by, rates in figures.get(kind, {}).items():
             cells |= {f"{by}: wins vs {name}{label}": _interval(rate, "{:.0%}") for name, rate in rates.items()}
     return cells
+
+
+def ratings_table(ratings: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """A row a policy, a column for each who compared: Elo ratings with 95 % intervals, the first policy at 1000."""
+    table = Table("Elo", *(Column(Text(by), justify="right") for by in ratings), title="ratings")
+    for name in next(iter(ratings.values())):
+        table.add_row(Text(name), *(Text(_interval(found[name], "{:.0f}")) for found in ratings.values()))
+    return table
 
 
 def _interval(found: Mapping[str, float] | None, form: str) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "KeyValues",
     "load_causal",
     "load_classifier",
+    "load_labelled",
     "load_tokenizer",
     "merged_weights",
     "random_trunk",
@@ -258,6 +259,12 @@ def load_classifier(folder: str | Path, *, device: str = "cpu") -> tuple[Backbon
         )
     offset = float(getattr(model.config, OFFSET, 0.0))
     return Backbone(model.base_model).to(device).eval(), head.to(device), offset
+
+
+def load_labelled(folder: str | Path, *, device: str = "cpu") -> Any:
+    """A text classification model as Transformers has it, whatever its labels. Raises ModelError if there is none."""
+    with _explained(folder, "text classification model"):
+        return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).to(device).eval()
 
 
 def random_trunk(folder: str | Path, *, seed: int, layers: int = 0, device: str = "cpu") -> Backbone:

@@ -13,7 +13,7 @@ from backflip.lm.specs import PYTHON
 from backflip.runs.files import sha256_of
 from backflip.runs.lineage import Parent, producer
 
-__all__ = ["SOURCE_FILE", "parent_of", "parents_of"]
+__all__ = ["SOURCE_FILE", "parent_of", "parents_of", "weights_digest"]
 
 SOURCE_FILE = "backflip_source.json"  # beside a fetched model's weights: where they came from, and their sha256
 _CONTENT = ("config.json", "*.safetensors", "*.bin")
@@ -36,6 +36,11 @@ def parent_of(spec: str | Path) -> Parent:
 def parents_of(specs: Iterable[str | Path]) -> list[Parent]:
     """Those of several specs, each once, in their order."""
     return [parent_of(spec) for spec in dict.fromkeys(map(str, specs))]
+
+
+def weights_digest(folder: str | Path) -> str:
+    """The sha256 (hex) that a model folder's weights are known by; "" where the folder holds none."""
+    return _digest(Path(folder)).get("sha256", "")
 
 
 def _digest(folder: Path) -> dict[str, str]:

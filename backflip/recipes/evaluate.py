@@ -25,7 +25,8 @@ from backflip.errors import CheckpointError, LabellingPaused
 from backflip.evaluation.answers import kl_to_reference, sampled, with_system
 from backflip.evaluation.contest import RM, Drawn, Entry, Policy, Source, figures, people_rates, shown_answers
 from backflip.evaluation.people import PURPOSE, blind_question
-from backflip.evaluation.table import comparison_table, side_by_side
+from backflip.evaluation.standings import rated_together
+from backflip.evaluation.table import comparison_table, ratings_table, side_by_side
 from backflip.feedback.store import Store
 from backflip.lm.heads import Causal
 from backflip.lm.parents import parents_of
@@ -169,7 +170,8 @@ class Result:
 
     Figures are `judges` (name -> value, low, high, parts), `rm`, `kl` (value, low, high, to, bound), `tokens`,
     `eos_share`, `win_rates` and `same_length` (who compared -> opponent -> value, low, high, pairs, prompts), and
-    `greedy`, the same of greedy answers. A figure that does not exist is null.
+    `greedy`, the same of greedy answers. `length_controlled` has the win rates at equal lengths. A figure that does not
+    exist is null. `ratings`: who compared -> policy -> its Elo rating (value, low, high, n prompts).
     """
 
     file: str
@@ -177,11 +179,14 @@ class Result:
     opponents: Sequence[str]
     policies: Mapping[str, Any]
     shown: Sequence[Mapping[str, Any]]
+    ratings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __rich__(self) -> Group:
         tables = [comparison_table(self.policies, f"samples, {self.prompts} prompts")]
         if greedy := {name: figures["greedy"] for name, figures in self.policies.items() if figures["greedy"]}:
             tables.append(comparison_table(greedy, f"greedy answers, {self.prompts} prompts"))
+        if self.ratings:
+            tables.append(ratings_table(self.ratings))
         return Group(*tables, *(side_by_side(row) for row in self.shown))
 
 
@@ -354,7 +359,8 @@ def _result(
         }
         for place, i in enumerate(chosen)
     ]
-    return Result(str(config.folder / RESULTS), len(prompts), list(config.opponents), policies, shown)
+    rated = rated_together(entries, {PEOPLE: answered} if any(answered) else {}, seed=config.seed)
+    return Result(str(config.folder / RESULTS), len(prompts), list(config.opponents), policies, shown, rated)
 
 
 def _opponents(config: Config, name: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
