@@ -90,7 +90,9 @@ def option_scores(
         packed = pack([trees[i] for i in indices], row_length=_ROW).to(model.backbone.device)
         states = _states(model, packed, prefix).flatten(0, 1)[packed.sources]
         scores = token_scores(states, model.head.weight, packed.targets).logprobs.double()
-        likeliest = _likeliest(model, states) == packed.targets if greedy else torch.zeros_like(scores, dtype=torch.bool)
+        likeliest = (
+            _likeliest(model, states) == packed.targets if greedy else torch.zeros_like(scores, dtype=torch.bool)
+        )
         parts = zip(scores.split(list(packed.lengths)), likeliest.split(list(packed.lengths)), strict=True)
         sums = iter([(float(part.sum()), bool(hit.all())) for part, hit in parts])
         found += [[next(sums) for _ in trees[i].responses] for i in indices]
@@ -104,7 +106,9 @@ def _likeliest(model: Causal, states: Tensor) -> Tensor:
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
     """How many first tokens all have in common."""
-    return next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), min(map(len, prompts)))
+    return next(
+        (i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), min(map(len, prompts))
+    )
 
 
 def _states(model: Causal, packed: Packed, prefix: Prefix | None) -> Tensor:

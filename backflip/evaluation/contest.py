@@ -118,7 +118,9 @@ def figures(entry: Entry, others: Mapping[str, Entry], *, reference: Policy | No
         "eos_share": float(np.mean([w.ended for w in flat])),
         "win_rates": rates(near=False),
         "same_length": rates(near=True),
-        "length_controlled": {by: {name: _controlled(entry, o, by, seed) for name, o in others.items()} for by in judges},
+        "length_controlled": {
+            by: {name: _controlled(entry, o, by, seed) for name, o in others.items()} for by in judges
+        },
     }
 
 

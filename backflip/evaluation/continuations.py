@@ -38,6 +38,7 @@ def continuations(
             raise DataError(f"question {key!r} has no tokens; wanted some text to go on from: drop it")
     tokens = Tokens(model.tokenizer, name="the model's tokenizer")
     sampler = LocalSampler(model, settings)
+
     def answer(chosen: Sequence[int]) -> list[list[str]]:
         opened, streams = [prompts[i] for i in chosen], [stream_key(ids[i]) for i in chosen]
         groups = sampler.sample(opened, samples=samples, keys=streams)
@@ -46,7 +47,9 @@ def continuations(
     return answered(
         path,
         work={"model": name, "samples": samples, **asdict(settings)},
-        keys=[f"{key} {known[:12]}" for key, known in zip(keys, ids, strict=True)],  # another prompt is another question
+        keys=[
+            f"{key} {known[:12]}" for key, known in zip(keys, ids, strict=True)
+        ],  # another prompt is another question
         answer=answer,
         together=max(1, 4 * settings.rows // samples),
         label=label,

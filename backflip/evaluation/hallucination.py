@@ -33,7 +33,9 @@ INSTRUCTION = (
     "Answer each question using information in the preceding background paragraph. If there is not enough information "
     "provided, answer with “Not in background.”\n\n"
 )
-_ABSENT = re.compile(r"not (?:in|mentioned|stated|given|provided|enough)|no information|do(?:es)? not (?:say|know)", re.I)
+_ABSENT = re.compile(
+    r"not (?:in|mentioned|stated|given|provided|enough)|no information|do(?:es)? not (?:say|know)", re.IGNORECASE
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<![.!?\"“”'])(?<!^)\s([A-Z][\w'’-]+)")
 

@@ -37,7 +37,9 @@ def run_tasks(
     """
     evaluator, manager = _harness(folder)
     if unknown := sorted(set(tasks) - set(manager.all_tasks)):
-        raise DataError(f"lm-evaluation-harness has no task {', '.join(unknown)}; see `lm_eval ls tasks`, or give a folder")
+        raise DataError(
+            f"lm-evaluation-harness has no task {', '.join(unknown)}; see `lm_eval ls tasks`, or give a folder"
+        )
     found = evaluator.simple_evaluate(
         model=_answering(model, sizes),
         tasks=list(tasks),
@@ -101,9 +103,7 @@ def _answering(model: Causal, sizes: Sizes) -> Any:
     return Answering()
 
 
-def _loglikelihoods(
-    model: Causal, pairs: Sequence[tuple[str, str]], batch_tokens: int
-) -> list[tuple[float, bool]]:
+def _loglikelihoods(model: Causal, pairs: Sequence[tuple[str, str]], batch_tokens: int) -> list[tuple[float, bool]]:
     """Of each (context, continuation) the summed log-probability, and whether greedy decoding would write it.
 
     Options of one context are asked together: the context is computed once.
@@ -113,7 +113,9 @@ def _loglikelihoods(
     together: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in enumerate(split):
         together.setdefault(prompt, []).append(i)
-    choices = [Choice(str(n), prompt, tuple(split[i][1] for i in own)) for n, (prompt, own) in enumerate(together.items())]
+    choices = [
+        Choice(str(n), prompt, tuple(split[i][1] for i in own)) for n, (prompt, own) in enumerate(together.items())
+    ]
     found: list[tuple[float, bool]] = [(0.0, False)] * len(pairs)
     rows = option_scores(model, choices, batch_tokens=batch_tokens, greedy=True)
     for own, row in zip(together.values(), rows, strict=True):

@@ -70,7 +70,9 @@ def _read(path: Path, work: Mapping[str, Any]) -> dict[str, Any]:
         there = first["work"]
         known = {row["key"]: row["answer"] for row in rest}
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error!r}); delete it, and the same command measures anew") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error!r}); delete it, and the same command measures anew"
+        ) from error
     if there != work:
         other = sorted(name for name in {*there, *work} if there.get(name) != work.get(name))
         raise CheckpointError(

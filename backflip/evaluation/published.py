@@ -85,9 +85,7 @@ def _truth(folder: Path | None, judges: Judges, seed: int) -> dict[tuple[str, st
             ours["informative"] = judges.information.probabilities(answers)
         theirs = {"true": [float(r["true"]) for r in rows], "informative": [float(r["info"]) for r in rows]}
         for suffix, values in (("", ours), ("/published", theirs)):
-            values["true_and_informative"] = [
-                t * i for t, i in zip(values["true"], values["informative"], strict=True)
-            ]
+            values["true_and_informative"] = [t * i for t, i in zip(values["true"], values["informative"], strict=True)]
             for name, own in values.items():
                 found[model, f"{name}/{_PROMPTS[prompt]}{suffix}"] = mean(own, seed=seed)
     return found

@@ -50,7 +50,9 @@ def bradley_terry(wins: Wins, *, prior: float = _PRIOR, steps: int = 10_000) -> 
     return np.asarray(np.log(fresh), dtype=np.float64)
 
 
-def ratings(names: Sequence[str], prompts: Sequence[Mapping[tuple[str, str], float]], *, seed: int = 0) -> dict[str, Number]:
+def ratings(
+    names: Sequence[str], prompts: Sequence[Mapping[tuple[str, str], float]], *, seed: int = 0
+) -> dict[str, Number]:
     """Each prompt: (winner's side, other) -> points in [0, 1] per comparison -> ratings; the first name has 1000.
 
     The interval draws whole prompts anew; the first one's is of width 0, for the others are measured from it. Raises
@@ -66,7 +68,9 @@ def ratings(names: Sequence[str], prompts: Sequence[Mapping[tuple[str, str], flo
             unit[place[theirs], place[ours]] += 1 - points
     draw = np.random.default_rng(seed)
     found = _scaled(units.sum(axis=0))
-    drawn = np.array([_scaled(units[draw.integers(len(units), size=len(units))].sum(axis=0)) for _ in range(_RESAMPLES)])
+    drawn = np.array(
+        [_scaled(units[draw.integers(len(units), size=len(units))].sum(axis=0)) for _ in range(_RESAMPLES)]
+    )
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     return {n: Number(float(found[i]), float(low[i]), float(high[i]), len(prompts)) for n, i in place.items()}
 

@@ -79,10 +79,14 @@ def _download(name: str, source: Source, root: str, looked: list[Path]) -> bytes
         with urllib.request.urlopen(source.url(root), timeout=_SECONDS) as answer:
             content: bytes = answer.read()
     except (OSError, ValueError) as error:
-        raise DataError(f"the set {name!r} is not here ({where}) and {source.url(root)} gave {error}; {wanted}") from error
+        raise DataError(
+            f"the set {name!r} is not here ({where}) and {source.url(root)} gave {error}; {wanted}"
+        ) from error
     seen = hashlib.sha256(content).hexdigest()
     if seen != source.sha256:
-        raise DataError(f"{source.url(root)} has sha256 {seen}, wanted {source.sha256}: not the file that was tested; {wanted}")
+        raise DataError(
+            f"{source.url(root)} has sha256 {seen}, wanted {source.sha256}: not the file that was tested; {wanted}"
+        )
     return content
 
 

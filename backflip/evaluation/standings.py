@@ -24,7 +24,9 @@ def rated_together(
     """
     pairs = list(combinations(entries, 2))
     prompts = range(len(next(iter(entries.values())).own))
-    found = {by: [[_judged(entries[a], entries[b], by, i) for a, b in pairs] for i in prompts] for by in _judges(entries)}
+    found = {
+        by: [[_judged(entries[a], entries[b], by, i) for a, b in pairs] for i in prompts] for by in _judges(entries)
+    }
     for by, answers in answered.items():
         found[by] = [[_by_people(entries[a], entries[b], answers[i], i) for a, b in pairs] for i in prompts]
     rated: dict[str, dict[str, Any]] = {}

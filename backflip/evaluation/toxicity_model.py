@@ -87,9 +87,7 @@ class NgramClassifier:
         return float(self.weights[buckets] @ weights) + self.bias
 
 
-def fit(
-    texts: Sequence[str], targets: Sequence[float], *, penalty: float = 1e-6, steps: int = 60
-) -> NgramClassifier:
+def fit(texts: Sequence[str], targets: Sequence[float], *, penalty: float = 1e-6, steps: int = 60) -> NgramClassifier:
     """Cross-entropy against soft targets in [0, 1] with an L2 penalty, by L-BFGS from zero: deterministic."""
     if len(texts) != len(targets) or not texts:
         raise DataError(f"{len(texts)} texts and {len(targets)} targets; wanted as many, and one or more")

@@ -58,12 +58,11 @@ _INSTRUCTION = (
     "the answer.\n\n"
 )
 # The names are those of the published samples. The primer is TruthfulQA's; the instruction is of InstructGPT's appendix.
-PROMPTINGS = MappingProxyType(
-    {"qa": _PRIMER, "qa_instruction": _INSTRUCTION + _PRIMER, "instruction": _INSTRUCTION}
-)
+PROMPTINGS = MappingProxyType({"qa": _PRIMER, "qa_instruction": _INSTRUCTION + _PRIMER, "instruction": _INSTRUCTION})
 _WORD = re.compile(r"[a-z0-9]+")
 _REFUSAL = re.compile(
-    r"no comment|(?:do not|don['’]?t) know|not (?:sure|certain)|(?:can ?not|can['’]?t) (?:answer|say)|unsure", re.IGNORECASE
+    r"no comment|(?:do not|don['’]?t) know|not (?:sure|certain)|(?:can ?not|can['’]?t) (?:answer|say)|unsure",
+    re.IGNORECASE,
 )
 
 
@@ -109,9 +108,7 @@ def _question(row: dict[str, str]) -> Question:
             f"TruthfulQA question {row['Question'][:40]!r}: wanted the best answer among the correct ones, and an "
             "incorrect one"
         )
-    return Question(
-        row["Question"].strip(), best, correct, incorrect, row["Category"], row["Type"] == "Adversarial"
-    )
+    return Question(row["Question"].strip(), best, correct, incorrect, row["Category"], row["Type"] == "Adversarial")
 
 
 def _closed(text: str) -> tuple[str, ...]:

@@ -54,7 +54,9 @@ class LabelModel:
             chosen = order[start : start + _BATCH]
             pairs = ([seconds[i] for i in chosen],) if seconds is not None else ()
             cut: Any = "only_first" if pairs else True
-            inputs = self.tokenizer([texts[i] for i in chosen], *pairs, padding=True, truncation=cut, return_tensors="pt")
+            inputs = self.tokenizer(
+                [texts[i] for i in chosen], *pairs, padding=True, truncation=cut, return_tensors="pt"
+            )
             logits = self.model(**inputs.to(self.model.device)).logits.double()
             many = self.model.config.problem_type == "multi_label_classification" or len(self.labels) == 1
             rows = (logits.sigmoid() if many else logits.softmax(-1)).tolist()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -190,9 +190,7 @@ def run(config: Config) -> Result:
     Raises DataError where a test set is not to be had, ModelError where a model does not serve.
     """
     specs = [fetch_model(model.model).folder for model in config.models]
-    with open_run(
-        config.folder, recipe="measure", config=config, seed=config.seed, parents=parents_of(specs)
-    ) as run:
+    with open_run(config.folder, recipe="measure", config=config, seed=config.seed, parents=parents_of(specs)) as run:
         if run.done:
             return _read(config.folder / RESULTS)
         judges = _judges(config)

@@ -1,3 +1,3 @@
-"""What may be said: filters that look at a text and give a verdict, and how they are put together. Import from the modules."""
+"""What may be said: filters that look at a text and give a verdict. Import from the modules"""
 
 __all__: list[str] = []

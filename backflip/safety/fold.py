@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
+from functools import lru_cache, partial
 from typing import Final
 
 from confusable_homoglyphs import confusables
@@ -33,10 +33,10 @@ def fold(text: str) -> str:
 
 
 def views(text: str) -> tuple[str, ...]:
-    """Readings of a text, folded: as it stands; with spaced letters joined; with digits read as letters; without runs."""
+    """Readings of a text, folded: as it stands; spaced letters joined; digits read as letters; without runs."""
     plain = fold(text)
     joined = _INSIDE.sub("", _SPACED.sub(lambda m: re.sub(r"[^\w]|_", "", m.group()), plain))
-    read = [re.sub(r"\S+", lambda m, stroke=stroke: _unleet(m.group(), stroke), joined) for stroke in "il"]
+    read = [re.sub(r"\S+", partial(_unleet, stroke=stroke), joined) for stroke in "il"]
     readings = [plain, joined, *read]
     readings += [_LONG.sub(form, reading) for reading in (joined, *read) for form in (r"\1", r"\1\1")]
     return tuple(dict.fromkeys(readings))
@@ -60,7 +60,7 @@ def _latin(word: str) -> str:
     return looks if mixed else word
 
 
-@functools.lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)
 def _look(character: str) -> str:
     """The Latin letter that a character looks like; itself if there is none."""
     if character.isascii():
@@ -70,6 +70,7 @@ def _look(character: str) -> str:
     return next((shape for shape in shapes if shape.isascii() and shape.isalnum()), character)
 
 
-def _unleet(word: str, stroke: str) -> str:
+def _unleet(match: re.Match[str], stroke: str) -> str:
     """Digits and signs as letters, in words that have a letter; numbers and prices stay."""
+    word = match.group()
     return _STROKE.sub(stroke, word.translate(_LEET)) if _WORDLIKE.search(word) else word

@@ -11,8 +11,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def ngrams(text: str) -> Iterator[str]:
     """Words (Chinese: characters), pairs of them, and pieces of 3 to 5 characters within words, of the folded text."""
     words = _WORD.findall(fold(text).replace("’", "'"))
     yield from words
-    yield from (f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
+    yield from (f"{a} {b}" for a, b in pairwise(words))
     for word in words:
         edged = f"<{word}>"
         for size in _PIECES:
@@ -85,7 +86,7 @@ class NgramModel:
     def save(self, path: Path) -> None:
         """Weights in half precision: 128 kB a label."""
         names = np.frombuffer("\n".join(self.labels).encode(), dtype=np.uint8)
-        tensors = {"labels": names, "table": self.table.astype(np.float16), "bias": self.bias}
+        tensors: dict[str, NDArray[Any]] = {"labels": names, "table": self.table.astype(np.float16), "bias": self.bias}
         atomic_write_bytes(path, save(tensors))
 
     def scores(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -123,10 +124,10 @@ def fit(
         optimiser.zero_grad()
         each = functional.binary_cross_entropy_with_logits(bags.logits(table, bias), known_targets, reduction="none")
         loss: Tensor = ((each * known).sum(0) / counts).sum() + penalty * table.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return NgramModel(tuple(labels), table.detach().numpy(), bias.detach().numpy())
 
 

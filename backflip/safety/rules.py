@@ -1,8 +1,8 @@
 """Filters that follow rules: word lists, and personal data. What they block can be read in the list.
 
-A list is a text file: a line `[category]`, then a term a line; `kill*` is every word that begins so, `#` begins a remark.
-Terms match whole words of any reading of the text (`backflip.safety.fold`). Chinese has no word boundaries: there a term
-must begin and end where a word does, by segmentation (rjieba, whose dictionary comes with it).
+A list is a text file: a line `[category]`, then a term a line; `kill*` is every word that begins so, `#` begins a
+remark. Terms match whole words of any reading of the text (`backflip.safety.fold`). Chinese has no word boundaries:
+there a term must begin and end where a word does, by segmentation (rjieba, whose dictionary comes with it).
 """
 
 from __future__ import annotations
@@ -120,10 +120,11 @@ def _parse(lines: Iterable[str], name: str) -> dict[str, list[str]]:
 def _pattern(terms: Sequence[str]) -> re.Pattern[str]:
     """Any of the terms as whole words; a space in a term is any white space or none."""
     longest = sorted(terms, key=len, reverse=True)
-    bodies = [
-        re.escape(term.rstrip("*")).replace(r"\ ", r"\s*") + (r"\w*" if term[-1:] == "*" else "") for term in longest
-    ]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(bodies)})(?!\w)")
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(_body, longest))})(?!\w)")
+
+
+def _body(term: str) -> str:
+    return re.escape(term.rstrip("*")).replace(r"\ ", r"\s*") + (r"\w*" if term.endswith("*") else "")
 
 
 def _han_found(terms: Mapping[str, Sequence[str]], text: str) -> Iterator[str]:

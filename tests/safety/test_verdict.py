@@ -7,6 +7,8 @@ import pytest
 from backflip.errors import ConfigError
 from backflip.safety.verdict import ALLOWED, FAILED, AllOf, Context, Verdict
 
+HERE = Context()
+
 
 @dataclass(frozen=True)
 class Word:
@@ -14,7 +16,7 @@ class Word:
     score: float = 1.0
     name: str = "word"
 
-    def check(self, text: str, context: Context = Context()) -> Verdict:
+    def check(self, text: str, context: Context = HERE) -> Verdict:
         if self.word in text:
             return Verdict(False, {"word": self.score}, f"{self.name}: {self.word}")
         return Verdict(True, {"word": 0.0, context.role: 0.5})
@@ -24,7 +26,7 @@ class Word:
 class Broken:
     name: str = "broken one"
 
-    def check(self, text: str, context: Context = Context()) -> Verdict:
+    def check(self, text: str, context: Context = HERE) -> Verdict:
         raise ZeroDivisionError
 
 
