@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import Positional
 
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import DataError
@@ -27,11 +28,13 @@ from backflip.recipes.command import command
 from backflip.records import content_id
 from backflip.runs import Parent, atomic_folder, open_run
 from backflip.safety.groups import near_duplicates
+from backflip.safety.loading import load_filters
 from backflip.safety.ngrams import fit
 from backflip.safety.thresholds import average_precision, false_positive_rate, recall, threshold_at
 from backflip.safety.trained import TrainedFilter
+from backflip.safety.verdict import Context
 
-__all__ = ["Config", "Labelled", "Result", "flagged", "main", "read_labelled", "run"]
+__all__ = ["Check", "Config", "Labelled", "Result", "check", "flagged", "main", "read_labelled", "run"]
 
 _SPLITS = ("train", "validation", "test")
 
@@ -101,6 +104,18 @@ class Result:
 _FIGURES = ("auprc", "recall", "false_positives")
 
 
+@dataclass(frozen=True)
+class Check:
+    """Says what filters say of a text."""
+
+    text: Positional[str]
+    """The text, as the user or the model would write it."""
+    filters: tuple[str, ...] = ("words", "personal")
+    """Filters by name: words, words:FILE, personal, trained:FOLDER, labels:MODEL#LABEL>0.5, guard:MODEL, python:.."""
+    role: Literal["user", "assistant"] = "user"
+    """Whose text it is."""
+
+
 class Labelled(NamedTuple):
     """A text and its labels: category -> probability in [0, 1]."""
 
@@ -136,6 +151,13 @@ def run(config: Config) -> Result:
             sizes = {name: len(splits[name].texts) for name in _SPLITS}
             ledger.finish(asdict(Result(str(config.folder / "filter"), sizes, measured)))
         return Result(**dict(ledger.result))
+
+
+def check(config: Check) -> str:
+    """`backflip safety check TEXT`: the verdict in words, with every category's score."""
+    verdict = load_filters(config.filters).check(config.text, Context(config.role))
+    scores = [f"  {category}: {score:.3f}" for category, score in sorted(verdict.categories.items())]
+    return "\n".join(["allowed" if verdict.allowed else f"blocked: {verdict.reason}", *scores])
 
 
 # --- data

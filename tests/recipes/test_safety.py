@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backflip import cli
 from backflip.errors import ConfigError, DataError
 from backflip.feedback.store import Store
 from backflip.recipes import safety
@@ -92,3 +93,10 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     bad.write_text('{"text": "x", "labels": {"a": 1}}\n')
     with pytest.raises(DataError):
         safety.run(safety.Config(folder=tmp_path / "run", data=(bad,)))
+
+
+def test_a_text_is_checked_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["safety", "check", "k1ll y0urself", "--filters", "words"]) == 0
+    assert "blocked: word list: harassment\n" in capsys.readouterr().out
+    assert cli.main(["safety", "check", "Tell me of the moon."]) == 0
+    assert capsys.readouterr().out.startswith("allowed\n")
