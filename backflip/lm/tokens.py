@@ -86,4 +86,8 @@ class Tokens:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer, without its EOS and surrounding white space."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+        return self.raw(tokens).strip()
+
+    def raw(self, tokens: Sequence[int]) -> str:
+        """The same with its white space; half a character at the end is U+FFFD."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
