@@ -35,7 +35,7 @@ from backflip.runs.version import code_version
 from backflip.safety.groups import near_duplicates
 from backflip.safety.ngrams import fit
 from backflip.safety.rules import default_words
-from backflip.safety.thresholds import average_precision, recall, threshold_at
+from backflip.safety.thresholds import average_precision, joint_thresholds, recall, threshold_at
 
 __all__ = ["Config", "main"]
 
@@ -171,12 +171,12 @@ def _peer(python: Path, texts: Sequence[str]) -> Floats:
 
 
 def _xstest(texts: Sequence[str], targets: Floats, ours: Floats, config: Config) -> dict[str, Any]:
-    """The share of XSTest's safe and unsafe prompts that are blocked: thresholds from the cross-validated scores."""
+    """The share of XSTest's safe and unsafe prompts that are blocked: all categories together at `rate`."""
     with _data("moderation_xstest/xstest_prompts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    least = [threshold_at(ours[targets[:, i] == 0, i], rate=config.rate) for i, _ in _named()]
+    least = joint_thresholds(ours, targets, rate=config.rate)
     prompts = [row["prompt"] for row in rows]
-    over = (_fitted(texts, targets, config)(prompts) >= np.array(least)).any(axis=1)
+    over = (_fitted(texts, targets, config)(prompts) >= least).any(axis=1)
     blocked = {"ours": over.astype(float), "word list": _listed(prompts)}
     kinds = {kind: np.array([row["label"] == kind for row in rows]) for kind in ("safe", "unsafe")}
     return {

@@ -3,7 +3,7 @@
     python -m backflip.recipes.safety --data labelled.jsonl --folder runs/safety
 
 Texts are split in three, near-duplicates together: one part is learned from; on the second each category's threshold is
-set for the stated rate of false alarms; on the third, which nothing was chosen on, it is measured.
+set, all together, for the stated rate of false alarms; on the third, which nothing was chosen on, it is measured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from backflip.runs import Parent, atomic_folder, open_run
 from backflip.safety.groups import near_duplicates
 from backflip.safety.loading import load_filters
 from backflip.safety.ngrams import fit
-from backflip.safety.thresholds import average_precision, false_positive_rate, recall, threshold_at
+from backflip.safety.thresholds import average_precision, false_positive_rate, joint_thresholds, recall
 from backflip.safety.trained import TrainedFilter
 from backflip.safety.verdict import Context
 
@@ -52,7 +52,7 @@ class Config:
     project: str = "default"
     """The store's project."""
     false_positives: float = 0.05
-    """The share of harmless texts that a category may block; each category's threshold is set by it."""
+    """The share of harmless texts that the filter may block; the categories' thresholds are set by it together."""
     validation_share: float = 0.15
     """The share of texts on which thresholds are set."""
     test_share: float = 0.15
@@ -225,16 +225,14 @@ def _split(config: Config, rows: Sequence[Labelled], categories: Sequence[str]) 
 def _train(config: Config, splits: Mapping[str, _Split], categories: Sequence[str]) -> TrainedFilter:
     train, validation = splits["train"], splits["validation"]
     model = fit(train.texts, train.targets, labels=categories, penalty=config.penalty, steps=config.steps)
-    scores, thresholds = model.scores(validation.texts), {}
     for i, category in enumerate(categories):
-        harmless = scores[:, i][validation.targets[:, i] < 0.5] if validation.texts else np.zeros(0)
-        if not harmless.size:
+        if not validation.texts or not (validation.targets[:, i] < 0.5).any():
             raise DataError(
                 f"no validation text is labelled harmless for {category!r}, so its threshold cannot be set; "
                 "wanted more texts, a larger validation_share, or to leave the category out"
             )
-        thresholds[category] = threshold_at(harmless, rate=config.false_positives)
-    return TrainedFilter(model, thresholds)
+    made = joint_thresholds(model.scores(validation.texts), validation.targets, rate=config.false_positives)
+    return TrainedFilter(model, dict(zip(categories, map(float, made), strict=True)))
 
 
 def _measure(made: TrainedFilter, test: _Split, categories: Sequence[str]) -> dict[str, dict[str, float | int | None]]:

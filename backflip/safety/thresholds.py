@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from backflip.errors import DataError
 
-__all__ = ["average_precision", "false_positive_rate", "recall", "threshold_at"]
+__all__ = ["average_precision", "false_positive_rate", "joint_thresholds", "recall", "threshold_at"]
 
 
 def threshold_at(negatives: ArrayLike, *, rate: float) -> float:
@@ -24,6 +24,26 @@ def threshold_at(negatives: ArrayLike, *, rate: float) -> float:
     if allowed >= scores.size:
         return 0.0
     return float(np.nextafter(scores[scores.size - allowed - 1], np.inf))
+
+
+def joint_thresholds(scores: ArrayLike, targets: ArrayLike, *, rate: float) -> NDArray[np.float64]:
+    """(categories,): thresholds that together block at most a share `rate` of the wholly harmless texts.
+
+    `scores` and `targets` (texts, categories); NaN is not labelled, and a text is harmless if no label says otherwise.
+    Each category may block the same share of the texts that are harmless in it, and that share is as large as it can
+    be. Raises DataError where a category, or all of them together, have no harmless text.
+    """
+    score, target = np.asarray(scores, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    harmless = ~(target >= 0.5).any(axis=1) & ~np.isnan(target).all(axis=1)
+    if not harmless.any():
+        raise DataError(f"none of {len(score)} texts is harmless in all categories; wanted one or more")
+    apart = [score[:, i][target[:, i] < 0.5] for i in range(score.shape[1])]
+    made = np.zeros(score.shape[1])
+    for share in np.linspace(rate, 0.0, 101):
+        made = np.array([threshold_at(own, rate=float(share)) for own in apart])
+        if (score[harmless] >= made).any(axis=1).mean() <= rate:
+            break
+    return made
 
 
 def recall(scores: ArrayLike, targets: ArrayLike, *, threshold: float) -> float:

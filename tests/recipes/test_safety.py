@@ -49,7 +49,7 @@ def sentences(count: int) -> list[tuple[str, int]]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "labelled.jsonl"
-    rows = [{"text": text, "labels": {"vile": label, "harmless": 1 - label}} for text, label in sentences(150)]
+    rows = [{"text": text, "labels": {"vile": label, "old": float("old" in text)}} for text, label in sentences(150)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backflip.errors import DataError
-from backflip.safety.thresholds import average_precision, false_positive_rate, recall, threshold_at
+from backflip.safety.thresholds import average_precision, false_positive_rate, joint_thresholds, recall, threshold_at
 
 
 def test_a_threshold_lets_through_all_but_the_rate() -> None:
@@ -17,6 +17,23 @@ def test_a_threshold_lets_through_all_but_the_rate() -> None:
     assert sum(s >= threshold_at([0.5] * 10, rate=0.3) for s in [0.5] * 10) == 0  # equal scores go together
     with pytest.raises(DataError, match="0 scores of harmless texts"):
         threshold_at([], rate=0.1)
+
+
+def test_categories_share_one_rate_of_false_alarms() -> None:
+    draw = np.random.default_rng(0)
+    scores, targets = draw.random((400, 3)), (draw.random((400, 3)) < 0.1).astype(float)
+    targets[draw.random((400, 3)) < 0.2] = np.nan
+    made = joint_thresholds(scores, targets, rate=0.1)
+    harmless = ~(targets == 1).any(axis=1)
+    blocked = (scores[harmless] >= made).any(axis=1).mean()
+    assert 0.08 < blocked <= 0.1
+    shares = [(scores[targets[:, i] == 0, i] >= made[i]).mean() for i in range(3)]
+    assert max(shares) - min(shares) < 0.01  # each has the same part of it
+    assert joint_thresholds(scores[:, :1], targets[:, :1], rate=0.1) == threshold_at(
+        scores[targets[:, 0] == 0, 0], rate=0.1
+    )
+    with pytest.raises(DataError, match="none of 1 texts"):
+        joint_thresholds([[0.5]], [[1]], rate=0.1)
 
 
 def test_average_precision_by_hand() -> None:
