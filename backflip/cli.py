@@ -20,7 +20,7 @@ from backflip import __version__, config
 from backflip.errors import ConfigError
 from backflip.recipes.command import exit_code
 
-__all__ = ["COMMANDS", "CONTROL", "DATA", "LABEL", "RECIPES", "main"]
+__all__ = ["COMMANDS", "CONTROL", "DATA", "LABEL", "RECIPES", "SAFETY", "main"]
 
 
 class Command(NamedTuple):
@@ -213,6 +213,26 @@ def _data_command(name: str, kind: str, function: str) -> Callable[[Sequence[str
     return run
 
 
+# --- safety
+
+
+def _safety(words: Sequence[str]) -> None:
+    _dispatch(words, SAFETY, "backflip safety")
+
+
+def _check(words: Sequence[str]) -> None:
+    safety = importlib.import_module("backflip.recipes.safety")
+    print(safety.check(tyro.cli(safety.Check, args=words, prog="backflip safety check")))
+
+
+SAFETY: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        "train": Command(
+            "a filter from labelled texts or labellers' flags", _recipe("safety train", "backflip.recipes.safety")
+        ),
+        "check": Command("what filters say of a text", _check),
+    }
+)
 DATA: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "import": Command(
@@ -280,5 +300,6 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),
         "data": Command("files into a store and out of it", _data),
         "label": Command("questions to Label Studio or Argilla, and answers from there", _label),
+        "safety": Command("filters: train one, or ask some of them about a text", _safety),
     }
 )

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 __all__ = ["BLOCKS", "PAGES", "Page", "main", "rendered", "tree_paths"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES: Final = ("README.md", "README.zh-CN.md", "docs/demo.md", "docs/log.md")
+PAGES: Final = ("README.md", "README.zh-CN.md", "docs/demo.md", "docs/log.md", "docs/safety.md")
 _BLOCK = re.compile(r"(<!-- table: ([a-z_]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _MOON = "moon landing"
 _SMALL = 2  # minutes below which seconds say more
@@ -250,6 +250,28 @@ def _reached(found: Mapping[str, float | None]) -> str:
     return value if value == low == high else f"{value} ({low} to {high})"
 
 
+# --- the safety filter
+
+
+def _moderation(page: Page) -> str:
+    """AUPRC and recall a category; beside others; over-refusal and evasion."""
+    found = page.result("moderation")
+    if found is None:
+        return page.missing("moderation")
+    values = found["values"]
+
+    def cells(name: str) -> list[str]:
+        return [_interval(values[f"{name} {figure}"], ".2f") for figure in ("AUPRC", "recall")]
+
+    named = [name.removesuffix(" AUPRC") for name in values if name.endswith(" AUPRC")]
+    apart = _table(
+        ["texts of OpenAI's moderation set", "AUPRC", "found at 5 % false alarms", "positive, labelled"],
+        [[n, *cells(n), f"{values[f'{n} AUPRC']['positives']}, {values[f'{n} AUPRC']['n']}"] for n in named],
+    )
+    shares = [[name, _interval(v, ".1%"), str(v["n"])] for name, v in values.items() if "positives" not in v]
+    return "\n\n".join((apart, _table(["", "share", "of"], shares)))
+
+
 # --- the demo's settings
 
 # (field of the loop's configuration, InstructGPT's value, why the demo's differs)
@@ -379,6 +401,7 @@ BLOCKS: Final[Mapping[str, Callable[[Page], str]]] = {
     "selection": _selection,
     "selection_gain": _selection_gain,
     "rank_or_rate": _rank_or_rate,
+    "moderation": _moderation,
     "settings": _settings,
     "weights": _weights,
     "tree": _tree,

@@ -7,18 +7,15 @@ which prompts come, except that of two near-duplicates the first stays.
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from backflip.errors import ConfigError, DependencyError
+from backflip.errors import ConfigError
+from backflip.feedback.personal import personal_data
 from backflip.records import Prompt
 
-__all__ = ["PromptReport", "PromptSets", "normalised", "personal_data", "prompt_sets"]
-
-_EMAIL = re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}")
-_DIGITS = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])")
+__all__ = ["PromptReport", "PromptSets", "normalised", "prompt_sets"]
 
 
 @dataclass(frozen=True)
@@ -96,21 +93,6 @@ def normalised(prompt: Prompt) -> str:
     return " ".join(unicodedata.normalize("NFKC", "\n".join(_texts(prompt))).casefold().split())
 
 
-def personal_data(text: str, *, regions: Sequence[str] = ("US", "GB")) -> tuple[str, ...]:
-    """Which kinds of personal data a text seems to hold: of "email", "card" and "phone".
-
-    Phone numbers are found by `phonenumbers` (Google's libphonenumber; nothing is downloaded): international ones,
-    and national ones of `regions`. Names and addresses are not found: that takes a model, and people.
-    Raises DependencyError if the package is not installed.
-    """
-    found = (
-        ("email", _EMAIL.search(text) is not None),
-        ("card", any(_luhn(m.group()) for m in _DIGITS.finditer(text))),
-        ("phone", _has_phone(text, regions)),
-    )
-    return tuple(kind for kind, present in found if present)
-
-
 def _check(validation: float, test: float, prefix: int | None, max_per_user: int) -> None:
     if validation < 0 or test < 0 or validation + test > 1:
         raise ConfigError(f"validation {validation} and test {test} are no shares; wanted two numbers >= 0 of sum <= 1")
@@ -157,19 +139,3 @@ def _draw(seed: int, purpose: str, name: str) -> float:
     """A number in [0, 1) that depends on the arguments alone, on every machine."""
     digest = hashlib.sha256(f"{seed} {purpose} {name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def _luhn(number: str) -> bool:
-    """Whether the digits have a card number's checksum (ISO/IEC 7812-1)."""
-    digits = [int(c) for c in number if c.isdigit()][::-1]
-    return any(digits) and sum(digits[0::2] + [sum(divmod(2 * d, 10)) for d in digits[1::2]]) % 10 == 0
-
-
-def _has_phone(text: str, regions: Sequence[str]) -> bool:
-    try:
-        from phonenumbers import PhoneNumberMatcher
-    except ImportError as error:
-        raise DependencyError(
-            "finding personal data needs the package phonenumbers: pip install 'backflip[pii]', or leave the filter off"
-        ) from error
-    return any(PhoneNumberMatcher(text, region).has_next() for region in regions)

@@ -25,7 +25,7 @@ from backflip.lm.linear import matmul_t
 from backflip.lm.lora import merged
 from backflip.maths.policy import entropy_
 
-__all__ = ["Completion", "LocalSampler", "Sampler", "SamplerConfig", "stream_key"]
+__all__ = ["Completion", "LocalSampler", "Sampler", "SamplerConfig", "inverse_cdf", "stream_key"]
 
 
 class Completion(NamedTuple):
@@ -62,6 +62,13 @@ class Sampler(Protocol):
     ) -> list[list[Completion]]:
         """`samples` completions of each prompt (token ids); `keys` name the random streams (default 0, 1, ..)."""
         ...
+
+
+def inverse_cdf(logits: Tensor, uniforms: Sequence[float]) -> Tensor:
+    """Logits (rows, vocabulary) and a number in [0, 1) a row -> tokens (rows, 1): one number decides one token."""
+    cdf = logits.softmax(-1).double().cumsum(-1)  # float32 sums over 50,000 tokens would lose the tail
+    points = torch.tensor(uniforms, dtype=torch.float64).to(cdf.device)[:, None] * cdf[:, -1:]
+    return torch.searchsorted(cdf, points, right=True).clamp_(max=logits.shape[-1] - 1)
 
 
 def stream_key(content: str) -> int:
@@ -162,14 +169,11 @@ class LocalSampler:
             yield row, prefix.state[None]
 
     def _draw(self, rows: list[_Row], states: Tensor) -> None:
-        """One more token for every row: by inverse CDF, so that one uniform number decides one token."""
+        """One more token for every row."""
         logits = matmul_t(states, self.model.head.weight)
         if self.config.temperature > 0:
             logits = logits / self.config.temperature
-            uniforms = torch.tensor([row.draws[len(row.tokens)] for row in rows], dtype=torch.float64)
-            cdf = logits.softmax(-1).double().cumsum(-1)  # float32 sums over 50,000 tokens would lose the tail
-            chosen = torch.searchsorted(cdf, uniforms.to(cdf.device)[:, None] * cdf[:, -1:], right=True)
-            chosen = chosen.clamp_(max=logits.shape[-1] - 1)
+            chosen = inverse_cdf(logits, [row.draws[len(row.tokens)] for row in rows])
         else:
             chosen = logits.argmax(-1, keepdim=True)
         normal = logits.log_softmax(-1)

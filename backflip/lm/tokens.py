@@ -8,7 +8,7 @@ from typing import Any
 
 from backflip.errors import DataError, ModelError
 from backflip.lm import backbone
-from backflip.records import Prompt
+from backflip.records import Message, Prompt
 
 __all__ = ["Tokens"]
 
@@ -48,14 +48,20 @@ class Tokens:
         """
         if prompt.text is not None:
             return self.text(prompt.text)
+        return self.dialogue(prompt.messages)
+
+    def dialogue(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Turns through the chat template, whoever has the last, up to where the model's answer starts.
+
+        Raises ModelError where the tokenizer has no chat template.
+        """
         if not self.tokenizer.chat_template:
             raise ModelError(
-                f"{self.name} has no chat template, and prompt {prompt.id[:12]} is a dialogue; use an instruction-"
+                f"{self.name} has no chat template, and a prompt is a dialogue; use an instruction-"
                 "tuned model, set chat_template in its tokenizer_config.json, or give prompts as plain text"
             )
-        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self.text(text)
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        return self.text(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def opening(self, prompt: Prompt) -> tuple[int, ...]:
         """`prompt`, for a model that is to go on from its last token. DataError where it has none."""
@@ -80,4 +86,8 @@ class Tokens:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer, without its EOS and surrounding white space."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+        return self.raw(tokens).strip()
+
+    def raw(self, tokens: Sequence[int]) -> str:
+        """The same with its white space; half a character at the end is U+FFFD."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))

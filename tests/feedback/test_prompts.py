@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backflip.errors import ConfigError, DependencyError
-from backflip.feedback.prompts import PromptReport, personal_data, prompt_sets
+from backflip.feedback.prompts import PromptReport, prompt_sets
 from backflip.records import Prompt
 
 PROMPTS = st.lists(
@@ -72,24 +72,6 @@ def test_the_limit_draws_by_seed_not_by_order() -> None:
     kept = prompt_sets(prompts, seed=1, validation=0, test=0, max_per_user=10).train
     assert set(kept) == set(prompt_sets(prompts[::-1], seed=1, validation=0, test=0, max_per_user=10).train)
     assert kept != tuple(prompts[:10])
-
-
-@pytest.mark.parametrize(
-    ("text", "kinds"),
-    [
-        ("Explain the moon landing in 1969 to a six-year-old, in 2 or 3 sentences.", ()),
-        ("What is 123 456 plus 1,000,000.25? See pages 100-200.", ()),
-        ("mail jane.doe+x@mail.example.co.uk please", ("email",)),
-        ("call (415) 555-2671 now", ("phone",)),
-        ("ring +49 30 901820", ("phone",)),
-        ("ring 020 7946 0958", ("phone",)),
-        ("pay with 4111 1111 1111 1111", ("card",)),  # the well-known test number; its Luhn sum is 30
-        ("serial 4111 1111 1111 1112", ()),  # one more: no card
-    ],
-)
-def test_personal_data(text: str, kinds: tuple[str, ...]) -> None:
-    pytest.importorskip("phonenumbers", reason="phonenumbers (extra pii) is not installed")
-    assert personal_data(text) == kinds
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
