@@ -147,7 +147,7 @@ def _sample(sampler: LocalSampler, prompts: int) -> Found:
 
 
 def reward(model: str, folder: Path) -> Found:
-    """Two updates of one ranking of nine each, through the whole recipe; all weights are trained."""
+    """Two updates of one ranking of nine each, through the whole recipe; all weights, in as little memory as it can."""
     return _reward(model, folder, rank=0)
 
 
@@ -171,6 +171,8 @@ def _reward(model: str, folder: Path, *, rank: int) -> Found:
         batch=1,
         micro_tokens=512,
         validation_share=0.0,
+        clip_norm=1.0 if rank else 0.0,
+        recompute=not rank,
     )
     busy = _cpu_seconds(lambda: recipe.run(settings))
     times = [line["time/train"] for line in read_metrics(folder / "run")]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from backflip.errors import ModelError
@@ -58,6 +59,7 @@ class Backbone(nn.Module):
         self.trunk = trunk
         self.config: Any = trunk.config
         self.window = _window(trunk.config)
+        self.recompute = False
         accelerate(trunk)
 
     @property
@@ -105,6 +107,15 @@ class Backbone(nn.Module):
         for layer in self.layers:
             for name in ("self_attn", "mlp"):
                 layer.get_submodule(name).register_forward_hook(_Dropout(share))
+
+    def compute_again(self) -> None:
+        """From now on training keeps what enters each layer alone, and computes the rest again in backward."""
+        if not self.is_ladder:
+            raise ModelError(
+                f"model type {self.config.model_type!r} is not run layer by layer, as {', '.join(LADDERS)} are; "
+                "leave recompute out"
+            )
+        self.recompute = True
 
     def forward(self, packed: Packed, *, lower: Tensor | None = None, split: int = 0) -> Tensor:
         """States (rows, length, hidden) of a packed batch; from layer `split` on where `lower` is given."""
@@ -164,11 +175,11 @@ class Backbone(nn.Module):
         trunk: Any = self.trunk
         states = trunk.embed_tokens(tokens) if lower is None else lower
         rotary = trunk.rotary_emb(states, position_ids=positions)
-        seen = _additive(mask, states.dtype)
+        given: dict[str, Any] = {"attention_mask": _additive(mask, states.dtype), "position_ids": positions}
+        given |= {"position_embeddings": rotary, "past_key_values": cache}
+        again = self.recompute and torch.is_grad_enabled()
         for layer in self.layers[first:last]:
-            states = layer(
-                states, attention_mask=seen, position_ids=positions, position_embeddings=rotary, past_key_values=cache
-            )
+            states = checkpoint(layer, states, use_reentrant=False, **given) if again else layer(states, **given)
         norm: Tensor = trunk.norm(states) if last is None else states
         return norm
 

@@ -24,7 +24,7 @@ from backflip.errors import DataError
 from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown, preference_calibration
 from backflip.feedback.pairs import Ties
 from backflip.feedback.store import Snapshot, Store
-from backflip.lm import optim
+from backflip.lm import lean, optim
 from backflip.lm.backbone import load_causal, load_tokenizer, random_trunk, seed_everything
 from backflip.lm.data import epoch_order
 from backflip.lm.heads import Scalar, trainable
@@ -87,7 +87,9 @@ class Config:
     learning_rate: float = 9e-6
     """At the start (P: 9e-6); it falls as a cosine to 10 %."""
     clip_norm: float = 1.0
-    """The gradient's norm is at most this."""
+    """The gradient's norm is at most this. 0: not clipped; each weight is stepped in backward, its gradient freed."""
+    recompute: bool = False
+    """Keeps what enters each layer alone and computes the rest again in backward: less memory, a third more time."""
     max_length: int = 1024
     """Tokens of prompt and answer; a longer prompt loses its beginning. 0: no limit."""
     micro_tokens: int = 4096
@@ -113,10 +115,10 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "micro_tokens", "reference_texts", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
-        for name in ("layers", "lora_rank", "lora_layers", "max_length"):
+        for name in ("layers", "lora_rank", "lora_layers", "max_length", "clip_norm"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
         require(0 <= self.seed < 2**32, "seed", seen=self.seed, wanted="0 to below 2^32")
-        for name in ("learning_rate", "clip_norm", "lora_alpha"):
+        for name in ("learning_rate", "lora_alpha"):
             require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="a number above 0")
         for name in ("lapse", "validation_share"):
             require(0 <= getattr(self, name) < 1, name, seen=getattr(self, name), wanted="a share in [0, 1)")
@@ -185,7 +187,8 @@ def run(config: Config, *, as_done: bool = False) -> Result:
         done, fingerprint = all_gather_objects((ledger.done, ledger.fingerprint) if ledger else (False, ""), here)[0]
         if data and not done:
             model = _model(config, data.tokens, here)
-            _train(config, model, data, ledger, fingerprint, here)
+            with lean.seen_rows(model.backbone.trunk, [ranking.tree for ranking in data.train]):
+                _train(config, model, data, ledger, fingerprint, here)
             report = _report(config, model, data, here)  # before the normalisation: its gain would hide the fit
             on = _normalise(config, model, data, shown, here)
             if ledger:
@@ -284,6 +287,8 @@ def _model(config: Config, tokens: Tokens, here: World) -> Scalar:
             trunk.keep_layers(config.layers)
         model = Scalar.on_trunk(trunk, tokens.tokenizer, seed=config.seed)
     model.requires_grad_(True)
+    if config.recompute:
+        model.backbone.compute_again()
     model.adapt(rank=config.lora_rank, layers=config.lora_layers, alpha=config.lora_alpha)
     model.backbone.config.pad_token_id = tokens.pad  # an ordinary classifier finds the last token by it
     setattr(model.backbone.config, MAX_LENGTH, config.max_length)
@@ -307,15 +312,21 @@ class _Trainer(NamedTuple):
         optim.set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
         mine = shard(batch, self.here)
-        scores = [torch.empty(0)]
-        for indices, packed in micro_batches([r.tree for r in mine], config.micro_tokens, _pad(self.model)):
+        scores, norm = [torch.empty(0)], 0.0
+        passes = list(micro_batches([r.tree for r in mine], config.micro_tokens, _pad(self.model)))
+        at_once = config.clip_norm == 0 and self.here.size == 1  # neither the norm nor other ranks are waited for
+        for number, (indices, packed) in enumerate(passes, start=1):
             given = self.model.rewards(packed.to(self.here.device))
             loss = kwise_loss(given, [mine[i] for i in indices], questions=len(batch), lapse=config.lapse)
-            (loss * self.here.size).backward()  # gradients are averaged over ranks
+            if at_once and number == len(passes):
+                norm = lean.step_in_backward(loss, self.parameters, self.optimiser)
+            else:
+                (loss * self.here.size).backward()  # gradients are averaged over ranks
             scores.append(given.detach().cpu())
-        average_gradients(self.parameters, self.here)
-        norm = optim.clip_gradients(self.parameters, config.clip_norm, what="reward model's gradient")
-        self.optimiser.step()
+        if not at_once:
+            average_gradients(self.parameters, self.here)
+            norm = optim.clip_gradients(self.parameters, config.clip_norm or math.inf, what="reward model's gradient")
+            self.optimiser.step()
         parts = all_gather_objects((torch.cat(scores), mine), self.here)
         whole = torch.cat([s for s, _ in parts])
         fit = ranking_metrics(whole, [r for _, own in parts for r in own], lapse=config.lapse)
@@ -354,7 +365,7 @@ def _train(config: Config, model: Scalar, data: _Data, ledger: Run | None, finge
     an_epoch = math.ceil(len(data.train) / config.batch)
     total = an_epoch * config.epochs
     parameters = trainable([model])
-    optimiser = optim.adam(parameters, rate=config.learning_rate)
+    optimiser = optim.adam(parameters, rate=config.learning_rate)  # without weight decay: see lean.seen_rows
     trainer = _Trainer(config, model, parameters, optimiser, optim.cosine(total), here)
     kept = load_latest(checkpoints, fingerprint=fingerprint)
     start, best = (kept.step, trainer.restore(kept.state)) if kept else (0, {})

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from ppo_kit import Kit, make_kit, steady
 from safetensors.torch import load_file
+from two_ranks import two_ranks
 
 from backflip.recipes import ppo
 from backflip.recipes.ppo import KL, Adapter, Config, Judge, Ptx, Rates, Scores
 from backflip.runs.metrics import read_metrics
-from backflip.runs.ranks import leave, world
 
 MIXED = Adapter(
     rank=4, layers=1, value_rank=0, alpha=8.0
@@ -42,11 +37,7 @@ def config(kit: Kit, folder: Path) -> Config:
     )
 
 
-def _rank(rank: int, port: int, root: str) -> None:
-    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    folder = Path(root)
+def on_each(rank: int, folder: Path) -> None:
     kit = Kit(folder, folder / "tiny", str(folder / "feedback.db"), folder / "prose.txt")
     chosen = config(kit, folder / "two")
     with suppress(KeyboardInterrupt):
@@ -54,7 +45,6 @@ def _rank(rank: int, port: int, root: str) -> None:
     result = ppo.run(chosen)
     again = ppo.run(chosen)  # rank 1 learns from rank 0 that it is done
     (folder / f"result-{rank}").write_text(f"{result == again} {result}")
-    leave(world())
 
 
 def _stop(trainer: ppo.Trainer) -> None:
@@ -65,18 +55,7 @@ def _stop(trainer: ppo.Trainer) -> None:
 
 def test_two_ranks_are_as_one(tmp_path: Path) -> None:
     kit = make_kit(tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    done = subprocess.run(
-        [sys.executable, __file__, str(port), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    two_ranks(__file__, "on_each", tmp_path)
     alone = ppo.run(config(kit, tmp_path / "one"))
     results = [(tmp_path / f"result-{rank}").read_text() for rank in (0, 1)]
     assert results[0] == results[1]
@@ -88,7 +67,3 @@ def test_two_ranks_are_as_one(tmp_path: Path) -> None:
     saved = load_file(tmp_path / "two" / "model" / "model.safetensors")
     for key, value in load_file(Path(alone.model) / "model.safetensors").items():
         torch.testing.assert_close(saved[key], value, rtol=0, atol=2e-5)
-
-
-if __name__ == "__main__":  # torch is imported once and forked, which is much faster than two spawned imports
-    mp.start_processes(_rank, args=(int(sys.argv[1]), sys.argv[2]), nprocs=2, start_method="fork")

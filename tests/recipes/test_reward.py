@@ -107,6 +107,18 @@ def test_passes_bounded_by_tokens_change_nothing(tmp_path: Path, tiny: Path, sto
         assert b == pytest.approx(c, rel=2e-4, abs=1e-6)
 
 
+def test_less_memory_changes_nothing(tmp_path: Path, tiny: Path, store: Store) -> None:
+    """Without clipping in effect, the lean ways learn the same; two passes an update, and checkpoints as ever."""
+    reward.run(config(tmp_path, tiny, "plain", micro_tokens=100, clip_norm=1e9))
+    lean = config(tmp_path, tiny, "lean", micro_tokens=100, clip_norm=0.0, recompute=True)
+    reward.run(lean)
+    for ours, wanted in zip(numbers(tmp_path / "lean"), numbers(tmp_path / "plain"), strict=True):
+        assert ours == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("plain", "lean"))
+    assert first.keys() == second.keys()
+    assert max(float((first[n] - second[n]).abs().max()) for n in first) < 8e-5  # as on two ranks
+
+
 @pytest.mark.parametrize("lora", [{}, {"lora_rank": 8, "lora_alpha": 16.0}])
 def test_eight_rankings_are_learnt_by_heart(tmp_path: Path, tiny: Path, store: Store, lora: dict[str, Any]) -> None:
     settings = {"batch": 8, "epochs": 40, "learning_rate": 1e-2, "validation_share": 0.0, "checkpoint_every": 100}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
+from two_ranks import two_ranks
 
 from backflip.feedback.store import Store
 from backflip.lm.hub import tiny_model
 from backflip.recipes import reward
 from backflip.records import Answer, Candidate, Labeller, Prompt, Question
 from backflip.runs import read_metrics
-from backflip.runs.ranks import leave, world
 
 
 def settings(folder: Path, name: str) -> reward.Config:
@@ -26,11 +21,9 @@ def settings(folder: Path, name: str) -> reward.Config:
     return reward.Config(folder / name, store, model, batch=3, learning_rate=1e-3, epochs=2, validation_share=0.2)
 
 
-def _train(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    reward.run(settings(Path(folder), "two"))
-    leave(world())
+def on_each(rank: int, folder: Path) -> None:
+    del rank
+    reward.run(settings(folder, "two"))
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
@@ -41,13 +34,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
             question = Question("text", tuple(Candidate(t) for t in texts), Prompt.ask(f"What is {number}?"))
             store.add_questions([question])
             store.answer(Answer(question.id, Labeller("ann", "person"), tuple((c.id,) for c in question.candidates)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, __file__, str(port), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=environment)
-    assert done.returncode == 0, done.stderr
+    two_ranks(__file__, "on_each", tmp_path)
     one = reward.run(settings(tmp_path, "one"))
     assert one.questions == 4
     for alone, shared in zip(read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two"), strict=True):
@@ -57,7 +44,3 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     # Adam's first steps divide by a gradient's own size, so rounding in tiny gradients shows; 8e-5 is 8 % of a step
     assert max(float((first[n] - second[n]).abs().max()) for n in first) < 8e-5
-
-
-if __name__ == "__main__":  # torch is imported once and forked, which is much faster than two spawned imports
-    mp.start_processes(_train, args=(int(sys.argv[1]), sys.argv[2]), nprocs=2, start_method="fork")

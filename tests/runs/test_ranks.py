@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
+from two_ranks import two_ranks
 
 from backflip.errors import ConfigError
 from backflip.runs.ranks import World, all_gather_objects, average_gradients, barrier, leave, rank_seed, shard, world
@@ -56,9 +52,7 @@ def test_shards_are_a_partition_of_even_sizes(items: list[int], size: int) -> No
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-def _two(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def on_each(rank: int, folder: Path) -> None:
     here = world()
     both, one, none = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
     frozen = torch.nn.Parameter(torch.zeros(2), requires_grad=False)
@@ -69,29 +63,13 @@ def _two(rank: int, port: int, folder: str) -> None:
     barrier(here)
     gathered = all_gather_objects({"rank": rank, "items": shard(range(5), here)}, here)
     grads = [p.grad.tolist() if p.grad is not None else None for p in (both, one, none, frozen)]
-    torch.save({"grads": grads, "gathered": gathered}, Path(folder) / f"{rank}.pt")
-    leave(here)
+    torch.save({"grads": grads, "gathered": gathered}, folder / f"{rank}.pt")
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    done = subprocess.run(
-        [sys.executable, __file__, str(port), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    two_ranks(__file__, "on_each", tmp_path)
     first, second = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
     # ([1, 10] + [2, 20]) / 2; (none + [4, 8]) / 2; neither has one; frozen stays without.
     assert first["grads"] == [[1.5, 15.0], [2.0, 4.0], [0.0, 0.0], None]
     assert first["gathered"] == [{"rank": 0, "items": [0, 2, 4]}, {"rank": 1, "items": [1, 3]}]
     assert first == second
-
-
-if __name__ == "__main__":  # torch is imported once and forked, which is much faster than two spawned imports
-    mp.start_processes(_two, args=(int(sys.argv[1]), sys.argv[2]), nprocs=2, start_method="fork")
