@@ -10,12 +10,13 @@ a Chinese font on the machine (on Debian: fonts-noto-cjk or fonts-wqy-microhei).
 
 from __future__ import annotations
 
+import fcntl
 import io
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from backflip.feedback.oracle import SimulatedLabeller
 from backflip.feedback.projects import GOLD, Projects
 from backflip.feedback.store import Store
 from backflip.records import Answer, Labeller, Question
+from backflip.runs.lineage import LOCK, read_run
 from backflip.studio.app import create_app
 from backflip.studio.settings import Settings
 
@@ -72,12 +74,13 @@ def main() -> None:
         config.out.mkdir(parents=True, exist_ok=True)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+            signed_in = _sign_in(browser, url)
             for shot in _shots(gold):
                 if shot.name == "compare" and not clips:
                     print("compare is left out: clips want the control extra, pip install 'backflip[control]'")
                     continue
                 path = config.out / f"{shot.name}.png"
-                path.write_bytes(_small(_take(browser, url, shot)))
+                path.write_bytes(_small(_take(browser, url, shot, signed_in)))
                 print(f"{path} {path.stat().st_size // 1024} kB")
             browser.close()
 
@@ -104,7 +107,6 @@ def _shots(gold: str) -> list[Shot]:
         Shot("admin_people", "/admin/people"),
         Shot("admin_audit", "/admin/audit"),
         Shot("account", "/account", tall=1000),
-        Shot("login", "/login"),
     ]
 
 
@@ -134,7 +136,24 @@ def _curves(page: Page) -> None:
     _settle(page)
 
 
-def _take(browser: Browser, url: str, shot: Shot) -> bytes:
+def _sign_in(browser: Browser, url: str) -> Any:
+    """Comes in by the link, and does what an admin does: an invitation, and an account for a judge."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{url}/?token={TOKEN}")
+    page.goto(f"{url}/admin/people")
+    page.locator("#script-name").fill("judge-of-style")
+    page.get_by_role("button", name="Make the account").click()
+    page.locator("#project").select_option(task.SOURCE)
+    page.locator("#note").fill("from the reading group")
+    page.get_by_role("button", name="Make a link").click()
+    page.locator("#link").wait_for()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+def _take(browser: Browser, url: str, shot: Shot, signed_in: Any) -> bytes:
     view = PHONE if shot.phone else DESK
     context = browser.new_context(
         viewport=ViewportSize(width=view["width"], height=shot.tall or view["height"]),
@@ -143,9 +162,8 @@ def _take(browser: Browser, url: str, shot: Shot) -> bytes:
         timezone_id="UTC",
         reduced_motion="reduce",
         has_touch=shot.phone,
+        storage_state=signed_in,
     )
-    if shot.path != "/login":
-        context.request.get(f"{url}/?token={TOKEN}")
     page = context.new_page()
     page.goto(url + shot.path)
     (shot.act or _settle)(page)
@@ -172,7 +190,11 @@ def _studio(demo: Path, scratch: Path) -> Iterator[tuple[str, str, bool]]:
     shutil.copytree(
         demo, runs / "demo", ignore=shutil.ignore_patterns("*.safetensors", "*.pt", "checkpoints", "*.lock")
     )
-    with Store.open(runs / "demo" / "feedback.db") as store:
+    with ExitStack() as held, Store.open(runs / "demo" / "feedback.db") as store:
+        for path in demo.rglob("run.json"):  # what runs there is held here: the copy shows it as it is
+            if (record := read_run(path.parent)) is not None and record.status == "running":
+                lock = held.enter_context((runs / "demo" / path.parent.relative_to(demo) / LOCK).open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
         asked = _label(store)
         with_clips = _clips(store, scratch / "media")
         app = create_app(store, Settings(token=TOKEN, runs=runs, media=scratch / "media"))

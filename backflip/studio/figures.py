@@ -23,7 +23,7 @@ __all__ = ["MOST", "Dispute", "Figures", "Kind", "Line", "RewardModel", "figures
 
 Kind = Literal["person", "simulated", "import", "all"]
 T = TypeVar("T")
-MOST = 20_000  # the newest answers: enough for narrow intervals, and a few seconds of work
+MOST = 10_000  # the newest answers: enough for narrow intervals, and a second or two of work
 _DISPUTES = 12
 
 

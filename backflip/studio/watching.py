@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,17 @@ def facts(root: Path, record: RunRecord) -> dict[str, Any]:
         "status": record.status,
         "started": record.started,
         "finished": record.finished,
-        "seconds": record.seconds,
+        "seconds": record.seconds + _under_way(record),
         "error": record.error,
         "headline": headline(record),
         "report": any((record.folder / path).is_file() for path in REPORTS),
     }
+
+
+def _under_way(record: RunRecord) -> float:
+    """Seconds since a run that works was last written down, at its beginning."""
+    written = _stat(record.folder / RUN_FILE)[2] / 1e9
+    return max(0.0, time.time() - written) if record.status == "running" and written else 0.0
 
 
 def headline(record: RunRecord) -> dict[str, Any] | None:

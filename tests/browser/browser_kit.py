@@ -28,6 +28,7 @@ PHONE: Final[dict[str, Any]] = {
     "is_mobile": True,
     "device_scale_factor": 2,
 }
+PATIENCE: Final = 30_000  # ms that anything may take on a busy machine; nothing waits for longer than it must
 AXE: Final = Path(__file__).parent / "axe" / "axe.min.js"
 TOKEN: Final = "a-token-for-tests"
 
@@ -109,7 +110,7 @@ class Visits:
         """A page of a new profile; signed in by the link unless told otherwise."""
         chosen: dict[str, Any] = {"viewport": ViewportSize(width=1280, height=800), "locale": "en-GB"} | options
         context = self.browser.new_context(**chosen)
-        context.set_default_timeout(8_000)
+        context.set_default_timeout(PATIENCE)
         self.contexts.append(context)
         if sign_in:
             context.request.get(site.way_in)

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_kit import CHROMIUM, FLAGS, Site, Visits, serve
-from playwright.sync_api import Browser, sync_playwright
+from browser_kit import CHROMIUM, FLAGS, PATIENCE, Site, Visits, serve
+from playwright.sync_api import Browser, expect, sync_playwright
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         pytest.skip(f"{CHROMIUM} is not here; apt-get install chromium")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser

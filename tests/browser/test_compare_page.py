@@ -9,7 +9,7 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from browser_kit import PHONE, Site, Visits
+from browser_kit import PHONE, Site, Visits, axe_faults
 from playwright.sync_api import Page, Route, expect
 
 from backflip.records import Candidate, Question
@@ -124,7 +124,7 @@ def states(turn: float) -> bytes:
 
 def test_states_are_drawn_and_their_speed_is_told(site: Site, visits: Visits) -> None:
     ask(site, [site.clip(states(turn), "json") for turn in (0.1, 0.2)], 1)
-    page = visits.open(site, "/login")
+    page = visits.open(site, "/login", bypass_csp=True, reduced_motion="reduce")
 
     def script(route: Route) -> None:
         route.fulfill(body=DRAWS, content_type="text/javascript")
@@ -138,6 +138,7 @@ def test_states_are_drawn_and_their_speed_is_told(site: Site, visits: Visits) ->
     expect(page.locator("#speed-note")).to_have_text("1.0 s · 5 times slower than it was")
     page.keyboard.press("v")
     expect(page.locator("#speed-note")).to_have_text("2.0 s · 10 times slower than it was")
+    assert axe_faults(page) == []
 
 
 def test_a_clip_that_is_gone_is_said_and_skipped(site: Site, visits: Visits) -> None:

@@ -166,6 +166,22 @@ def test_ratings_flags_and_a_note_by_keys(site: Site, visits: Visits) -> None:
     assert answer.tiers == ((order[0],), (order[1],))
 
 
+def test_single_keys_can_be_switched_off(site: Site, visits: Visits) -> None:
+    site.rank("tea", 1, candidates=3)
+    page = visits.open(site, "/rank/tea")
+    ready(page)
+    page.keyboard.press("?")
+    page.locator("#shortcuts-on").uncheck()
+    page.keyboard.press("Escape")
+    for key in ("1", "c", "s", "?"):
+        page.keyboard.press(key)
+    expect(page.locator(".tier")).to_have_count(0)
+    expect(page.locator("#help")).to_be_hidden()
+    page.locator(".answer .tag").first.focus()
+    page.keyboard.press("Enter")  # by Tab and Enter all of it works as well
+    expect(page.locator(".tier")).to_have_count(1)
+
+
 def test_what_a_model_wrote_stays_text(site: Site, visits: Visits) -> None:
     attacks = [
         "<script>window.hit = 1</script>",

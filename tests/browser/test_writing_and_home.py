@@ -96,7 +96,8 @@ def test_axe_finds_no_serious_fault(site: Site, visits: Visits, look: dict[str, 
     site.project("tea", rating=True, flagging=True, review=True, instructions="Prefer the *green* one.")
     site.rank("tea", 2, texts=["# A head\n\n```\ncode\n```", "One. " * 500, "| a | b |\n|-|-|\n| 1 | 2 |"])
     site.store.add_prompts([Prompt.ask("Praise tea.")], name="tea")
-    page = visits.open(site, "/", bypass_csp=True, **look)  # axe itself is a script from elsewhere
+    # axe itself is a script from elsewhere; and it must not look while a colour is on its way to another.
+    page = visits.open(site, "/", bypass_csp=True, reduced_motion="reduce", **look)
     faults = {"home": axe_faults(page)}
     page.goto(f"{site.url}/rank/tea")
     expect(page.locator("#instructions")).to_be_visible()

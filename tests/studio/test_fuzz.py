@@ -44,7 +44,8 @@ def test_the_api_keeps_to_its_description(site: Site) -> None:
         def answers(case: Any) -> None:
             if "project" in case.path_parameters:
                 case.path_parameters["project"] = "default"
-            response = case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, checks=CHECKS)
+            headers = {"Authorization": f"Bearer {token}"}
+            response = case.call_and_validate(headers=headers, checks=CHECKS, timeout=120)
             seen.append(response.status_code)
 
         answers()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
 
 from backflip.errors import DataError
-from backflip.feedback.intervals import bootstrap_ratio
 from backflip.records import Answer
 
 __all__ = ["Rate", "Tally", "add", "by_group", "by_labeller", "by_question", "pooled", "relations", "together"]
 
 K = TypeVar("K", bound=Hashable)
+_RESAMPLES: Final = 2000
 
 
 class Rate(NamedTuple):
@@ -73,9 +76,17 @@ def add(tallies: Iterable[Tally]) -> Tally:
 
 
 def pooled(tallies: Iterable[Tally], seed: int) -> Rate:
-    """The rate over all, with a bootstrap interval over tallies (one a question); DataError if all are empty."""
-    counted = [t for t in tallies if t.total]
-    if not counted:
+    """The rate over all, with a bootstrap interval over tallies (one a question); DataError if all are empty.
+
+    The same bootstrap as `intervals.bootstrap_ratio`, by how often each kind of tally is drawn: there are few kinds,
+    however many questions there are, and a page shows many rates.
+    """
+    kinds = Counter(t for t in tallies if t.total)
+    if not kinds:
         raise DataError("no question has comparisons by two labellers; ask with overlap 2 or more")
-    interval = bootstrap_ratio([t.right for t in counted], [t.total for t in counted], seed=seed)
-    return Rate(*interval, comparisons=sum(t.total for t in counted), questions=len(counted))
+    each, times = np.array(list(kinds), dtype=np.float64), np.array(list(kinds.values()))
+    whole = int(times.sum())
+    drawn = np.random.default_rng(seed).multinomial(whole, times / whole, size=_RESAMPLES) @ each
+    right, total = times @ each
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]).tolist()
+    return Rate(float(right / total), low, high, comparisons=int(total), questions=whole)

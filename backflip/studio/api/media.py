@@ -20,11 +20,7 @@ _TYPES: Final = {"json": "application/json", "mp4": "video/mp4", "webm": "video/
 Key = Annotated[str, Path(pattern=r"^[0-9a-f]{64}\.(json|mp4|webm)$")]
 
 
-@router.get(
-    "/media/{key}",
-    response_class=FileResponse,
-    responses={200: {"content": {kind: {} for kind in _TYPES.values()}, "description": "The clip"}},
-)
+@router.get("/media/{key}", responses={200: {"content": {kind: {} for kind in _TYPES.values()}}})
 def media(
     request: Request, user: SignedIn, key: Key, signature: Annotated[str, Query(alias="for", max_length=100)] = ""
 ) -> FileResponse:

@@ -136,7 +136,7 @@ def add(request: Request, user: Admin, project: ProjectName, new: QuestionsIn) -
     return Added(added=added, ids=[record.id for record in records])
 
 
-@router.get("/{project}/answers", response_class=JsonLines)
+@router.get("/{project}/answers", responses={200: {"content": {JsonLines.media_type: {}}}})
 def answers(
     request: Request, user: Admin, project: ProjectName, after: int = Query(0, ge=0, le=2**31 - 1)
 ) -> JsonLines:

@@ -115,7 +115,7 @@ function showSpeed() {
   const speed = clip?.speed ? clip.speed * clock.rate : null;
   const length = t("{s} s", { s: (clock.seconds / clock.rate).toFixed(1) });
   byId("speed-note").textContent = [length, speed ? speedText(speed) : clock.rate < 1 ? t("slowed to {n} %", { n: clock.rate * 100 }) : ""].filter(Boolean).join(" · ");
-  byId("speed").textContent = { 1: "1×", 0.5: "½×", 0.25: "¼×" }[/** @type {1 | 0.5 | 0.25} */ (clock.rate)];
+  byId("speed-name").textContent = { 1: "1×", 0.5: "½×", 0.25: "¼×" }[/** @type {1 | 0.5 | 0.25} */ (clock.rate)];
 }
 
 /** @param {number} speed @returns {string} */

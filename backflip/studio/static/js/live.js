@@ -1,6 +1,7 @@
 /** The server's events. The browser connects anew by itself; a stream that was refused is opened again after a while. */
 
 const AGAIN = 5000; // ms
+const UNSEEN = 20_000; // ms after which a tab that nobody looks at gives its connection back: a browser has six
 
 /**
  * @param {() => string} address asked at each connection, for what was seen by then
@@ -28,6 +29,12 @@ export function listen(address, listeners, heard = () => {}) {
     source?.close();
     source = null;
   };
+  let unseen = 0;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(unseen);
+    if (document.hidden) unseen = window.setTimeout(close, UNSEEN);
+    else if (!source) open();
+  });
   // A page in the back-forward cache holds no connection; shown again, it opens one.
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => event.persisted && open());

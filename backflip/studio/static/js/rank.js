@@ -261,7 +261,9 @@ function measurePrompt() {
   const text = byId("prompt-text");
   const box = byId("prompt");
   box.classList.add("is-folded");
-  const long = text.scrollHeight > text.clientHeight + 40;
+  // Not scrollHeight: what runs over at the top is no part of it.
+  const whole = [...text.children].reduce((sum, part) => sum + part.getBoundingClientRect().height, 0);
+  const long = whole > text.clientHeight + 40;
   byId("prompt-fold").hidden = !long;
   foldPrompt(long);
 }

@@ -17,6 +17,7 @@ const curves = new Curves(byId("curves"), byId("others"));
 /** @type {Written[]} */
 let texts = [];
 let after = "";
+let seconds = { known: 0, at: 0 };
 let followed = true; // the newest texts, until one chooses others
 
 /** @param {number | null | undefined} step */
@@ -50,10 +51,16 @@ function showTexts() {
   byId("texts-section").hidden = !texts.length;
 }
 
+function showSeconds() {
+  const since = page.status === "running" ? (performance.now() - seconds.at) / 1000 : 0;
+  byId("seconds").textContent = duration(seconds.known + since);
+}
+
 /** @param {any} facts */
 function showState(facts) {
   byId("status").replaceChildren(badge(facts.status));
-  byId("seconds").textContent = duration(facts.seconds);
+  seconds = { known: facts.seconds, at: performance.now() };
+  showSeconds();
   if (facts.finished) byId("finished").textContent = moment(facts.finished);
   byId("error").textContent = facts.error || "";
   byId("error").hidden = !facts.error;
@@ -65,6 +72,8 @@ function showState(facts) {
 async function start() {
   const found = await call("GET", `/api/run/${address}`);
   after = found.after;
+  seconds = { known: found.seconds, at: performance.now() };
+  if (page.status === "running") setInterval(showSeconds, 1000);
   texts = found.texts;
   curves.load(found.series);
   showStep(found.last);

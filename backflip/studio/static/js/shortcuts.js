@@ -32,7 +32,7 @@ export function listen(shortcuts, isOpen = () => true) {
     if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
     const names = namesOf(event);
     const found = shortcuts.find(({ keys }) => keys.some((key) => names.includes(key)));
-    if (!found || (stored(OFF) && found.keys[0].length === 1)) return;
+    if (!found || (stored(OFF) && event.key.length === 1)) return;
     const always = found.keys.includes("?") || found.keys.includes("u");
     if (!always && !isOpen()) return;
     event.preventDefault();
