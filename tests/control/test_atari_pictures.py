@@ -23,7 +23,7 @@ DIGITS = {
 
 @pytest.mark.parametrize("game", sorted(DIGITS))
 def test_the_score_is_blanked_and_nothing_else(game: str) -> None:
-    envs = make_envs(EnvSettings(f"ALE/{game}-v5", count=2, horizon=25))
+    envs = make_envs(EnvSettings(f"ALE/{game}-v5", count=2, horizon=60))
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in game).lstrip("_")
     raw = AtariVectorEnv(name, 2, num_threads=1, reward_clipping=False, use_fire_reset=False)
     seen, shown = envs.reset(3), raw.reset(seed=3)[0]
@@ -31,7 +31,7 @@ def test_the_score_is_blanked_and_nothing_else(game: str) -> None:
     blank = slice(*module._SCORES[name])
     digits = slice(*DIGITS[game])
     draw, written = np.random.default_rng(0), []
-    for _ in range(25):
+    for _ in range(60):
         acts = draw.integers(envs.space.actions, size=2)
         seen, shown = envs.step(acts), raw.step(acts)[0]
         assert not seen[:, :, blank].any()
