@@ -88,11 +88,13 @@ def backflip_steps(poses: NDArray[np.float64], *, penalty: float) -> NDArray[np.
     """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
     Turns backwards count 20 each in the air and less on the foot; with the body on the floor they count nothing, and
-    each step there costs `penalty`.
+    each step there costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
+    rocking to and fro would be worth something.
     """
     touch = contacts(poses[1:])
     turned = -np.diff(poses[..., 2], axis=0) / TURN
-    return 20 * turned * np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0)) - penalty * touch.body
+    worth = np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0))
+    return np.asarray(20 * np.where(turned > 0, worth * turned, turned) - penalty * touch.body)
 
 
 @dataclass(frozen=True)
