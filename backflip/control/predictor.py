@@ -9,6 +9,7 @@ held-out loss at 1.1 to 1.5 times its training loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -209,13 +210,14 @@ class Ensemble:
                 self.l2 = adapted(self.l2, held / train, self.settings.ratio)
                 self.net.train()
         self.net.eval()
-        return {
+        metrics = {
             "predictor/loss": float(train.nanmean()),
             "predictor/held_out_loss": float(held.nanmean()),
             "predictor/held_out_accuracy": float(right.nanmean()),
             "predictor/l2": float(self.l2.log().mean().exp()),
             "predictor/answers": float(len(data)),
         }
+        return {name: value for name, value in metrics.items() if not math.isnan(value)}  # nothing may be held out yet
 
     def _inputs(self, data: Comparisons) -> _Inputs:
         seen, acted = self._read(data.observations, data.actions)

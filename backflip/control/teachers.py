@@ -60,8 +60,12 @@ class Backflip:
         return backflip_steps(segment.states, penalty=self.penalty)
 
 
+UPRIGHT_HEIGHT: Final = 0.9  # metres of the torso's middle, which stands at 1.25
+UPRIGHT_ANGLE: Final = 0.6  # radians off the vertical
+
+
 class Forward:
-    """Sees poses: likes what comes forward; each metre counts, but none on the belly."""
+    """Sees poses: likes what comes forward on its foot, and not what falls down."""
 
     def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
         if segment.states is None or segment.states.shape[-1] != 6:
@@ -70,23 +74,27 @@ class Forward:
 
 
 def forward_steps(poses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The forward teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq): metres, 100 to one point.
+    """The forward teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
-    A step with the body on the floor costs a centimetre, and what moves it there counts nothing.
+    On its foot, near upright, a step is worth 1 and as much for each centimetre forward; the body on the floor costs 1.
     """
-    moved = np.diff(poses[..., 0], axis=0)
-    return 100 * np.where(contacts(poses[1:]).body, -0.01, moved)
+    now = poses[1:]
+    moved = 100 * np.diff(poses[..., 0], axis=0)
+    upright = (now[..., 1] > UPRIGHT_HEIGHT) & (np.abs(now[..., 2]) < UPRIGHT_ANGLE)
+    return np.where(upright, 1 + moved, 0.0) - contacts(now).body
 
 
 def backflip_steps(poses: NDArray[np.float64], *, penalty: float) -> NDArray[np.float64]:
     """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
     Turns backwards count 20 each in the air and less on the foot; with the body on the floor they count nothing, and
-    each step there costs `penalty`.
+    each step there costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
+    rocking to and fro would be worth something.
     """
     touch = contacts(poses[1:])
     turned = -np.diff(poses[..., 2], axis=0) / TURN
-    return 20 * turned * np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0)) - penalty * touch.body
+    worth = np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0))
+    return np.asarray(20 * np.where(turned > 0, worth * turned, turned) - penalty * touch.body)
 
 
 @dataclass(frozen=True)
@@ -106,10 +114,12 @@ class TeacherSettings:
     skip: float = 0.0
     """No answer where both clips score below this share of what the policy's clips score now."""
     equal: float = 0.0
-    """Clips whose scores differ by less than this share of the same are tied."""
+    """Clips whose scores differ by no more than this share of the same are tied."""
+    margin: float = 0.0
+    """Clips whose scores differ by no more than this are tied: nobody sees a difference so small."""
 
     def __post_init__(self) -> None:
-        for name in ("penalty", "beta", "skip", "equal"):
+        for name in ("penalty", "beta", "skip", "equal", "margin"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
         require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
         require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
@@ -169,7 +179,7 @@ class Teacher:
         usual = abs(float(np.mean([score for found in scores for score in found.values()]))) if scores else 0.0
         labeller = replace(
             self._labeller,
-            tie_margin=self.settings.equal * usual,
+            tie_margin=max(self.settings.margin, self.settings.equal * usual),
             cannot_tell_below=self.settings.skip * usual if self.settings.skip else None,
         )
         return [labeller.answer(question, found) for (question, _), found in zip(questions, scores, strict=True)]

@@ -1,4 +1,4 @@
-"""A tiny environment for the control tests: a box or discrete action, observed as it is, and a true reward nobody needs."""
+"""A tiny environment for the control tests: what was done is what is seen, and a true reward that nobody needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Point(gymnasium.Env[Any, Any]):
         box: Any = Box(-np.inf, np.inf, (2,))
         picture: Any = Box(0, 255, (84, 84, 1), dtype=np.uint8)
         self.observation_space = Dict({"x": box}) if as_dict else picture if image else box
-        self.action_space = Discrete(3, start=1) if discrete else Box(np.array([-2], dtype=np.float32), np.array([4], dtype=np.float32))
+        self.action_space = (
+            Discrete(3, start=1) if discrete else Box(np.array([-2], dtype=np.float32), np.array([4], dtype=np.float32))
+        )
         self.steps, self.place, self.acted = 0, 0.0, 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

@@ -131,7 +131,7 @@ def test_episodes_are_seeded_anew_at_checkpoints_and_lengthen() -> None:
         later.rollout()
         later.close()
     begun = [bool((np.abs(p) > 0.1).any()) for p in places]  # a place halves at each step: after 4 it is below 0.07
-    # 8 steps a rollout: the first three rollouts begin below step 17, the horizon changes at the fourth's own beginning.
+    # 8 steps a rollout; the horizon changes with the seed, at rollout 4: until then each rollout is an episode.
     assert begun == [True, True, True, True, True, False]
     np.testing.assert_array_equal(later.recorder.observations[0, :, 0], places[4])
 

@@ -60,7 +60,7 @@ def test_pictures_come_channels_first() -> None:
 
 def test_an_early_end_is_refused_or_restarts_unseen() -> None:
     with registered(ends_after=3) as env:
-        with pytest.raises(ConfigError, match="7 steps before the horizon of 10.*on_end"):
+        with pytest.raises(ConfigError, match=r"7 steps before the horizon of 10.*on_end"):
             _play(EnvSettings(env, count=2, horizon=10), steps=10)
         seen = _play(EnvSettings(env, count=2, horizon=10, on_end="restart"), steps=10)
     assert np.isfinite(seen).all()
@@ -85,7 +85,7 @@ def test_a_dict_observation_is_refused() -> None:
 
 @pytest.mark.parametrize("env", ["NoSuchThing-v0", "ALE/NoSuchGame-v5", "no_module:Thing-v0"])
 def test_what_is_not_installed_is_named(env: str) -> None:
-    with pytest.raises(DependencyError, match="[Ww]anted"):
+    with pytest.raises(DependencyError, match=r"[Ww]anted"):
         make_envs(EnvSettings(env, count=1))
 
 

@@ -51,7 +51,7 @@ def test_clearances_of_a_standing_hopper() -> None:
 
 def test_a_turn_in_the_air_is_a_clean_flip_and_two_are_two() -> None:
     one = count_flips(_poses([0, 0.25, 0.5, 0.75, 1.01], [STANDING, 3, 3, 3, STANDING]))
-    # 1 flip in 4 steps is 250 in 1000; 1.01 turns are 252.5, of which the last quarter ends on the foot: 0.75 in the air.
+    # 1 flip in 4 steps is 250 in 1000, and 1.01 turns are 252.5.
     assert one.clean_flips == pytest.approx(250)
     assert one.net_turns == pytest.approx(252.5)
     assert one.body_floor_share == 0

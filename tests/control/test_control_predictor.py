@@ -70,7 +70,9 @@ def test_the_loss_is_bradley_terry_of_summed_rewards_over_each_members_bootstrap
         for i in range(12):
             for side in range(2):
                 for step in range(5):
-                    x = torch.cat([ensemble.look(data.observations[i, side, step]), data.actions[i, side, step].clamp(-1, 1)])
+                    x = torch.cat(
+                        [ensemble.look(data.observations[i, side, step]), data.actions[i, side, step].clamp(-1, 1)]
+                    )
                     sums[i][side] += float(_slow_member(ensemble.net, member, x[None]))  # type: ignore[arg-type]
         losses = []
         for i in range(12):
@@ -88,7 +90,7 @@ def test_bootstrap_and_hold_out_are_disjoint_stable_and_a_third() -> None:
     keys = [f"answer {i}" for i in range(2000)]
     counts = bootstrap_counts(keys, members=3, seed=1)
     held = (counts == 0).float().mean(dim=1)
-    # P(0) of Poisson(1) is 1/e = 0.368; its deviation over 2000 answers is 0.011. The mean count is 1 (deviation 0.022).
+    # P(0) of Poisson(1) is 1/e = 0.368; its deviation over 2000 answers is 0.011, that of the mean count 0.022.
     torch.testing.assert_close(held, torch.full((3,), 1 / math.e), atol=0.04, rtol=0)
     torch.testing.assert_close(counts.mean(dim=1), torch.ones(3), atol=0.08, rtol=0)
     assert not torch.equal(counts[0], counts[1])
