@@ -14,18 +14,31 @@ import pytest
 import tyro
 
 from backflip.cli import COMMANDS, RECIPES
-from backflip.recipes import data, label
+from backflip.demo.hopper import loop as hopper
+from backflip.recipes import control, data, label, safety
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
-DATA = {
-    "import": data.ImportFile,
-    "export": data.ExportFile,
-    "demonstrations": data.DemonstrationFile,
-    "prompts": data.PromptFile,
-    "withdraw": data.Withdrawal,
+GROUPS = {
+    ("data", "import"): data.ImportFile,
+    ("data", "export"): data.ExportFile,
+    ("data", "demonstrations"): data.DemonstrationFile,
+    ("data", "prompts"): data.PromptFile,
+    ("data", "withdraw"): data.Withdrawal,
+    ("label", "import"): label.LabelImport,
+    ("label", "export"): label.LabelExport,
+    ("safety", "train"): safety.Config,
+    ("safety", "check"): safety.Check,
+    ("control", "alone"): control.Config,
+    ("control", "demo"): hopper.Config,
 }
-LABEL = {"import": label.LabelImport, "export": label.LabelExport}
+ELSEWHERE = {
+    "run": "backflip.pipeline",
+    "demo": "backflip.demo.loop",
+    "studio": "backflip.studio.command",
+    "report": "backflip.report.command",
+    "control": "backflip.recipes.control_processes",
+}
 VARIABLES = {"$BASE": "base", "$STORE": "feedback.db", "$JUDGE": "python:backflip.demo.task:judge"}
 
 
@@ -46,16 +59,11 @@ def words(line: str) -> list[str]:
 def parsed(command: list[str]) -> Any:
     """What the command line makes of it, without running anything."""
     name, *rest = command
-    if name == "data":
-        return tyro.cli(DATA[rest[0]], args=rest[1:])
-    if name == "label":
-        return tyro.cli(LABEL[rest[0]], args=rest[1:])
     if name == "runs":
         return rest
-    module = {"run": "backflip.pipeline", "demo": "backflip.demo.loop", "studio": "backflip.studio.command"}.get(
-        name, f"backflip.recipes.{name}"
-    )
-    return tyro.cli(importlib.import_module(module).Config, args=rest)
+    if (form := GROUPS.get((name, rest[0] if rest else ""))) is not None:
+        return tyro.cli(form, args=rest[1:])
+    return tyro.cli(importlib.import_module(ELSEWHERE.get(name, f"backflip.recipes.{name}")).Config, args=rest)
 
 
 FOUND = [(page.relative_to(ROOT).as_posix(), line) for page in PAGES for line in lines(page)]
