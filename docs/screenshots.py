@@ -211,7 +211,7 @@ def _studio(demo: Path, scratch: Path) -> Iterator[tuple[str, str, bool]]:
 def _label(store: Store) -> Question:
     """Three more simulated labellers, of different care, answer what the demo's one was asked; a few are gold."""
     known = list(store.questions(project=task.SOURCE, purpose="train"))[:48]
-    store.add_questions(known, overlap=4, project=task.SOURCE)
+    store.add_questions(known, overlap=5, project=task.SOURCE)
     fill_store(store)
     described = Projects(store).find(task.SOURCE)
     if described and not described.title:

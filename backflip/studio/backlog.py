@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from backflip.feedback.codec import decode_answer, decode_question
+from backflip.feedback.projects import TESTS
 from backflip.feedback.schema import answers as given
 from backflip.feedback.schema import is_open, lanes, questions, queue, withdrawals
 from backflip.feedback.store import Counts, Store
@@ -68,8 +69,8 @@ def lanes_of(store: Store, project: str) -> list[Lane]:
 
 
 def upcoming(store: Store, project: str, *, limit: int = 10) -> list[Waiting]:
-    """What is asked next, in this order."""
-    query = _waiting().where(queue.c.project == project, is_open)
+    """What is asked next, in this order; questions that test labellers are handed out apart from it."""
+    query = _waiting().where(queue.c.project == project, is_open, queue.c.purpose.not_in(TESTS))
     query = query.order_by(queue.c.priority.desc(), queue.c.question).limit(limit)
     with store.database.read() as connection:
         return [_from(row) for row in connection.execute(query)]

@@ -22,7 +22,7 @@ async function loadStates(url) {
   const [{ drawPlanar }, response] = await Promise.all([import("./planar.js"), fetch(url, { credentials: "same-origin" })]);
   if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
   const clip = await response.json();
-  const canvas = /** @type {HTMLCanvasElement} */ (el("canvas", { class: "clip-picture", width: 480, height: 480, role: "img" }));
+  const canvas = /** @type {HTMLCanvasElement} */ (el("canvas", { class: "clip-picture", width: 640, height: 640, role: "img" }));
   const frames = clip.qpos.length;
   const fps = clip.fps || 30;
   let last = -1;
