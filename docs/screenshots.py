@@ -4,8 +4,9 @@
     python docs/screenshots.py --demo runs/demo
 
 Nothing on them is invented: the runs are the demo's, the texts are its models', and who ranks are simulated labellers,
-called so. The demo's folder is copied first (without weights), and only the copy is written to. The Chinese pages want
-a Chinese font on the machine (on Debian: fonts-noto-cjk or fonts-wqy-microhei).
+called so (one ranking is this script's own, by the keys that a picture shows). The demo's folder is copied first,
+without weights, and only the copy is written to. The Chinese pages want a Chinese font on the machine (on Debian:
+fonts-noto-cjk or fonts-wqy-microhei), and the clips the control extra.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _curves(page: Page) -> None:
 
 
 def _sign_in(browser: Browser, url: str) -> Any:
-    """Comes in by the link, and does what an admin does: an invitation, and an account for a judge."""
+    """Comes in by the link, does what an admin does (an invitation, an account for a judge), and ranks one question."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"{url}/?token={TOKEN}")
@@ -148,6 +149,10 @@ def _sign_in(browser: Browser, url: str) -> Any:
     page.locator("#note").fill("from the reading group")
     page.get_by_role("button", name="Make a link").click()
     page.locator("#link").wait_for()
+    page.goto(f"{url}/rank/{task.SOURCE}")
+    _rank(page)
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => !Object.keys(localStorage).some(key => key.startsWith('backflip.outbox.'))")
     state = context.storage_state()
     context.close()
     return state

@@ -70,10 +70,13 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, *, alone: bool = True) -> Iterator[sa.Connection]:
-        """One transaction, undone if the block raises. `alone=False` lets others write meanwhile (PostgreSQL)."""
+    def write(self, *, alone: bool = True, whole: bool = False) -> Iterator[sa.Connection]:
+        """One transaction, undone if the block raises. `alone=False` lets others write meanwhile (PostgreSQL).
+
+        `whole`: what is refused in the block undoes all of it, so that its parts need no savepoints of their own.
+        """
         if (joined := self._joined()) is not None:
-            with self._explained(), joined.begin_nested():
+            with self._explained(), nullcontext() if self._thread.whole else joined.begin_nested():
                 yield joined
             return
         engine = self._engine.execution_options(backflip_write=True)
@@ -81,7 +84,7 @@ class Database:
         with self._explained(), queue, engine.connect() as connection, connection.begin():
             if alone and not self._is_sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
-            self._thread.connection = connection
+            self._thread.connection, self._thread.whole = connection, whole
             try:
                 yield connection
             finally:

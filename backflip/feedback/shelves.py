@@ -66,9 +66,12 @@ class Shelves:
         self.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Self]:
-        """All or nothing: what this thread does in the block is kept together at its end, or undone if it raises."""
-        with self._database.write():
+    def transaction(self, *, whole: bool = False) -> Iterator[Self]:
+        """All or nothing: what this thread does in the block is kept together at its end, or undone if it raises.
+
+        A part that is refused may be passed over in the block; not so with `whole`, which is faster.
+        """
+        with self._database.write(whole=whole):
             yield self
 
     # --- labellers

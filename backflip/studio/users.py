@@ -1,4 +1,7 @@
-"""Who is behind a request, and the dependencies that let a route have them: signed_in, labeller, admin."""
+"""Who is behind a request, and the dependencies that let a route have them: signed_in, labeller, admin.
+
+These are async though they wait for nothing: a plain function would be run in a thread of its own, each time.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class User:
         return Labeller(self.id, self.kind, dict(self.groups))
 
 
-def signed_in(request: Request) -> User:
+async def signed_in(request: Request) -> User:
     """The user; a page sends others to sign in, the API answers 401."""
     user: User | None = getattr(request.state, "user", None)
     if user is None:
@@ -49,12 +52,12 @@ def signed_in(request: Request) -> User:
 SignedIn = Annotated[User, Depends(signed_in)]
 
 
-def labeller(user: SignedIn) -> User:
+async def labeller(user: SignedIn) -> User:
     """The user, who may label."""
     return _at_least("labeller", user)
 
 
-def admin(user: SignedIn) -> User:
+async def admin(user: SignedIn) -> User:
     """The user, who may run the place."""
     return _at_least("admin", user)
 

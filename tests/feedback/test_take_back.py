@@ -98,3 +98,16 @@ def test_a_withdrawn_demonstration_counts_again_when_it_is_added_again(store: St
     assert list(store.demonstrations()) == []
     assert store.add_demonstrations([shown]) == 0
     assert list(store.demonstrations()) == [shown]
+
+
+def test_a_whole_transaction_is_undone_by_what_is_refused_in_it(store: Store) -> None:
+    store.add_questions([ask(1), ask(2)])
+    with pytest.raises(FeedbackError, match="has already answered"), store.transaction(whole=True):
+        lease = store.lease(ANN)
+        say(store, lease)
+        say(store, lease)
+    assert list(store.answers()) == []
+    assert store.counts().leased == 0
+    with store.transaction(whole=True):
+        say(store, store.lease(ANN))
+    assert store.counts().answers == 1

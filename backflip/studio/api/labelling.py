@@ -49,7 +49,7 @@ def answer(request: Request, user: LabellerUser, project: ProjectName, given: An
     """Keeps an answer, however late, and brings the next questions."""
     studio = studio_of(request)
     record = _record(user, given)
-    with studio.store.transaction() as store:  # one, and so one wait for the disk
+    with studio.store.transaction(whole=True) as store:  # one, and so one wait for the disk
         chosen = _handed_before(studio, user, project, given)
         sequence = store.answer(record, key=given.key)
         handed = hand_out(studio, user, chosen, Wanted(given.next, given.medium, given.have))
@@ -60,7 +60,7 @@ def answer(request: Request, user: LabellerUser, project: ProjectName, given: An
 def pass_on(request: Request, user: LabellerUser, project: ProjectName, given: PassIn) -> Leases:
     """Gives a question to somebody else and brings the next ones; this labeller does not get it again."""
     studio = studio_of(request)
-    with studio.store.transaction() as store:
+    with studio.store.transaction(whole=True) as store:
         chosen = _handed_before(studio, user, project, given)
         store.pass_on(Lease("", store.question(given.question), user.id, chosen.name, 0.0), given.reason)
         handed = hand_out(studio, user, chosen, Wanted(given.next, given.medium, given.have))
