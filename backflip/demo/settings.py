@@ -30,7 +30,7 @@ def loop_at(scale: Scale) -> pipeline.Config:
 
 
 def _demo() -> pipeline.Config:
-    """For two cores and 20 minutes: LoRA on the upper half, a reward model of 12 layers, 384 episodes.
+    """For two cores of today and ten minutes: LoRA on the upper half, a reward model of 12 layers, 384 episodes.
 
     Chosen on validation prompts. With so few updates PPO takes six small steps an update where the paper takes one, and
     lambda is 1: a value net that has seen 24 episodes is a poor bootstrap.
@@ -55,7 +55,7 @@ def _demo() -> pipeline.Config:
             keep=1,
             checkpoint_every=10,
         ),
-        sample=sample.Config(folder=_HERE, store="-", model="-", samples=4, max_tokens=max_tokens, limit=160),
+        sample=sample.Config(folder=_HERE, store="-", model="-", samples=4, max_tokens=max_tokens, limit=160, rows=96),
         ask=ask.Config(folder=_HERE, store="-", labellers="people", judge=JUDGE),
         reward=reward.Config(
             folder=_HERE,
@@ -104,6 +104,7 @@ def _demo() -> pipeline.Config:
             samples=1,
             greedy="shown",
             max_tokens=max_tokens,
+            rows=96,
             show=("the moon landing",),
             show_first=3,
         ),

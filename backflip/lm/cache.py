@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from backflip.lm.backbone import Backbone
-from backflip.lm.packing import Tree, pack
+from backflip.lm.packing import Tree, batches_by_tokens, pack
 
 __all__ = ["Prefix", "SlotCache", "compute_prefixes"]
+
+_TOGETHER = 512  # tokens of prompts' own in a row: the mask of a row grows with the square of its length
 
 
 class Prefix(NamedTuple):
@@ -43,19 +45,30 @@ class _Recorder:
 
 
 def compute_prefixes(backbone: Backbone, prompts: Sequence[Sequence[int]]) -> list[Prefix]:
-    """One forward pass over several prompts, each in a row of its own."""
-    packed = pack([Tree(tuple(prompt), ()) for prompt in prompts]).to(backbone.device)
+    """One forward pass over several prompts; what all of them begin with (a template, examples) is computed once."""
+    shared = _shared(prompts)
+    ends = [tuple(prompt[shared:]) for prompt in prompts]
+    groups = batches_by_tokens([len(end) for end in ends], _TOGETHER if shared else 0)
+    trees = [Tree(tuple(prompts[0][:shared]), tuple(ends[i] for i in group)) for group in groups]
+    packed = pack(trees).to(backbone.device)
     seen = _Recorder()
     states = backbone.run(packed.tokens, packed.positions, packed.mask(), cache=seen)
-    order = packed.tree.max(dim=1).values.tolist()  # packing puts long prompts first; this tells whose row is whose
-    rows = {tree: row for row, tree in enumerate(order)}
     prefixes = []
-    for index, prompt in enumerate(prompts):
-        row, length = rows[index], len(prompt)
-        keys = [k[row, :, :length] for k in seen.keys]
-        values = [v[row, :, :length] for v in seen.values]
-        prefixes.append(Prefix(keys, values, states[row, length - 1], length))
+    for tree, branch in ((tree, k) for tree, group in enumerate(groups) for k in range(1, len(group) + 1)):
+        own = (packed.tree == tree) & ((packed.branch == 0) | (packed.branch == branch))
+        row, columns = int(own.any(dim=1).nonzero()), own.any(dim=0).nonzero()[:, 0]
+        keys, values = ([layer[row][:, columns] for layer in layers] for layers in (seen.keys, seen.values))
+        prefixes.append(Prefix(keys, values, states[row, columns[-1]], len(columns)))
     return prefixes
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with, each keeping one of its own; of a single prompt none."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(prompts), max(prompts)  # in order, these two differ the soonest
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return min(same, min(len(prompt) for prompt in prompts) - 1)
 
 
 class SlotCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from backflip.lm.backbone import load_causal
@@ -20,15 +21,29 @@ def prefix(length: int, fill: float) -> Prefix:
 
 
 @torch.no_grad()
-def test_prefixes_of_several_prompts_equal_each_alone(tiny_folder: Path) -> None:
+@pytest.mark.parametrize("prompts", [PROMPTS, [(5, 6, 7), (5, 6, 7), (5, 6), (5, 6, 8, 9)], [(5, 6), (5,)]])
+@pytest.mark.parametrize("together", [2, 512])
+def test_prefixes_of_several_prompts_equal_each_alone(
+    tiny_folder: Path, prompts: list[tuple[int, ...]], together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backflip.lm.cache._TOGETHER", together)
     backbone, _ = load_causal(tiny_folder)
-    together = compute_prefixes(backbone, PROMPTS)
-    for prompt, ours in zip(PROMPTS, together, strict=True):
+    for prompt, ours in zip(prompts, compute_prefixes(backbone, prompts), strict=True):
         (alone,) = compute_prefixes(backbone, [prompt])
         assert ours.length == len(prompt)
         for one, other in zip([*ours.keys, *ours.values], [*alone.keys, *alone.values], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(ours.state, backbone(pack([Tree(prompt, ())]))[0, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_what_all_prompts_begin_with_is_computed_once(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, _ = load_causal(tiny_folder)
+    run, sizes = backbone.run, []
+    monkeypatch.setattr(
+        backbone, "run", lambda tokens, *rest, **more: (sizes.append(tokens.numel()), run(tokens, *rest, **more))[1]
+    )
+    compute_prefixes(backbone, [(*range(5, 25), 30 + k) for k in range(8)])
+    assert sizes == [20 + 8]
 
 
 @torch.no_grad()
