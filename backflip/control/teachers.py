@@ -105,6 +105,10 @@ class TeacherSettings:
     """backflip, forward: the poses of a Hopper; reward: the true reward of a clip."""
     penalty: float = 0.05
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
+    strict: float = 0.3
+    """Backflip: what it costs when the teacher has become strict: people are lenient with a beginner."""
+    strict_from: float = 1.0
+    """The share of all answers (without answers: of the steps) from which on the teacher is strict."""
     beta: float = 0.0
     """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
     gamma: float = 1.0
@@ -119,7 +123,7 @@ class TeacherSettings:
     """Clips whose scores differ by no more than this are tied: nobody sees a difference so small."""
 
     def __post_init__(self) -> None:
-        for name in ("penalty", "beta", "skip", "equal", "margin"):
+        for name in ("penalty", "strict", "strict_from", "beta", "skip", "equal", "margin"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
         require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
         require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
@@ -149,7 +153,9 @@ class Teacher:
 
     def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
         self.settings = settings
-        self.eye: Eye = eye or _eye(settings)
+        self._lenient: Eye = eye or _eye(settings)
+        self._strict: Eye = eye or _eye(replace(settings, penalty=settings.strict))
+        self.progress = 0.0  # the share of the answers (or steps) so far: whoever holds the teacher says it
         self._labeller = SimulatedLabeller(
             seed,
             f"teacher-{settings.goal}",
@@ -161,6 +167,11 @@ class Teacher:
     def labeller(self) -> Labeller:
         """Under which name the answers stand in the store."""
         return self._labeller.labeller
+
+    @property
+    def eye(self) -> Eye:
+        """How it looks at clips by now."""
+        return self._lenient if self.progress < self.settings.strict_from else self._strict
 
     def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
         """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""

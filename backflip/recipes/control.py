@@ -234,6 +234,7 @@ class _Work:
             return self.ensemble.rewards(seen, done)
         if reward == "hand_written":
             return torch.from_numpy(hand_written(observations, actions)).float()
+        self.teacher.progress = self.learner.steps / self.config.steps
         return torch.from_numpy(self.teacher.score_rollout(recorder)).float()
 
     # --- asking and listening
@@ -280,6 +281,7 @@ class _Work:
         """Answers that were not heard yet, with their numbers."""
         if self.config.labellers == "simulated":
             new, self.new = self.new, []
+            self.teacher.progress = len(self.heard) / max(1, self.config.asking.budget)
             return self.conversation.have_answered(self.teacher, new)
         return list(self.conversation.answers(after=max(self.heard, default=0)))
 
