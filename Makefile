@@ -1,10 +1,11 @@
-# Two commands matter: `make demo` and `make test`. Both work on a fresh clone with Python >= 3.11 and nothing else.
+# Two commands matter: `make demo` and `make test`; `make studio` and `make control` show the rest. All work on a fresh
+# clone with Python >= 3.11 and nothing else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint format packages clean
+.PHONY: help demo studio control test check lint format packages clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -19,6 +20,12 @@ help: ## list the commands
 
 demo: .venv/demo.stamp ## install what is needed and run the whole loop (options: ARGS="--human")
 	$(BIN)/backflip demo $(ARGS)
+
+studio: .venv/studio.stamp ## install what is needed and open the site where people rank (options: ARGS="--port 8765")
+	$(BIN)/backflip studio $(ARGS)
+
+control: .venv/control.stamp ## install what is needed and let a robot learn from comparisons (options: ARGS="--human")
+	$(BIN)/backflip control demo $(ARGS)
 
 test: packages .venv/test.stamp ## install what is needed; lint, types, import floors and tests
 	@$(MAKE) --no-print-directory lint check
@@ -59,7 +66,17 @@ clean: ## delete caches and builds (not .venv, not runs)
 	$(INSTALL) -e '.[demo,tensorboard]'
 	@touch $@
 
+.venv/studio.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo 'installing Backflip and the packages of the studio into .venv'
+	$(INSTALL) -e '.[demo,studio]'
+	@touch $@
+
+.venv/control.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo 'installing Backflip and the packages of control into .venv'
+	$(INSTALL) -e '.[demo,studio,control]'
+	@touch $@
+
 .venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	@echo 'installing Backflip and the packages of the tests into .venv'
 	$(INSTALL) -e '.[dev]'
-	@touch $@ .venv/demo.stamp
+	@touch $@ .venv/demo.stamp .venv/studio.stamp .venv/control.stamp
