@@ -102,7 +102,7 @@ def test_a_set_is_found_fetched_and_checked(tmp_path: Path, monkeypatch: pytest.
     (web / "owner/name/abc/x/set.csv").write_bytes(content)
     fetched = find("set", root=web.as_uri())
     assert fetched.read_bytes() == content
-    assert find("set", root="file:///nowhere") == fetched, "once is enough"
+    assert find("set", root=(tmp_path / "nowhere").as_uri()) == fetched, "once is enough"
     mine = tmp_path / "mine"
     with pytest.raises(DataError, match="does not exist"):
         find("set", mine)
