@@ -66,7 +66,7 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with, each keeping one of its own; of a single prompt none."""
     if len(prompts) < 2:
         return 0
-    first, last = min(prompts), max(prompts)  # in order, these two differ the soonest
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))  # in order, these two differ the soonest
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return min(same, min(len(prompt) for prompt in prompts) - 1)
 
