@@ -1,9 +1,9 @@
-"""Do raters who disagree teach more by their shares than by their majority? docs/results/soft_labels.json, on DICES-990.
+"""Do raters who disagree teach more by their shares than by their majority? docs/results/soft_labels.json, on DICES.
 
     BACKFLIP_DATA=data python -m benchmarks.soft_labels
 
 990 conversations, each rated by some 70 people safe or unsafe, without rater ids. A linear model over hashed n-grams is
-fitted to the share that said unsafe, or to the majority, or to one rater; held-out raters' answers are what is predicted.
+fitted to the share that said unsafe, the majority, or one rater; all raters of held-out conversations are predicted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,13 @@ class Config:
     out: Path = RESULTS / "soft_labels.json"
 
 
-def alpha(counts: list[tuple[int, int]]) -> float:
-    """Krippendorff's nominal alpha from (unsafe, all) counts of each conversation."""
-    total = sum(n for _, n in counts)
-    ones = sum(k for k, _ in counts)
-    seen = sum(2 * k * (n - k) / (n - 1) for k, n in counts) / total
-    expected = 2 * ones * (total - ones) / (total * (total - 1))
-    return 1 - seen / expected
+def alpha(ratings: list[Counter[str]]) -> float:
+    """Krippendorff's nominal alpha from each conversation's counts by label."""
+    totals = sum(ratings, Counter())
+    count = totals.total()
+    same = sum(sum(k * (k - 1) for k in own.values()) / (own.total() - 1) for own in ratings) / count
+    by_chance = sum(k * (k - 1) for k in totals.values()) / (count * (count - 1))
+    return (same - by_chance) / (1 - by_chance)
 
 
 def loss(share: float, chance: float) -> float:
@@ -57,8 +58,8 @@ def loss(share: float, chance: float) -> float:
 def main() -> None:
     """Fits by folds, and writes."""
     config = tyro.cli(Config, description=__doc__)
-    texts, counts = _read(config.data)
-    shares = [k / n for k, n in counts]
+    texts, ratings = _read(config.data)
+    shares = [own["Yes"] / (own["Yes"] + own["No"]) for own in ratings]
     order = list(range(len(texts)))
     random.Random(config.seed).shuffle(order)
     drawn = random.Random(config.seed + 1)
@@ -86,23 +87,19 @@ def main() -> None:
         "command": "python -m benchmarks.soft_labels",
         "version": __version__,
         "n": len(texts),
-        "raters": [min(n for _, n in counts), max(n for _, n in counts)],
+        "raters": [min(own.total() for own in ratings), max(own.total() for own in ratings)],
         "values": {name: {k: v for k, v in number._asdict().items() if k != "n"} for name, number in values.items()},
-        "checked_against": {"what": "Krippendorff's alpha known for this set: 0.143", "alpha": alpha(counts)},
+        "checked_against": {"what": "Krippendorff's alpha known for this set: 0.143", "alpha": alpha(ratings)},
     }
     atomic_write_json(config.out, content)
     print(json.dumps(content, indent=1))
 
 
-def _read(folder: Path | None) -> tuple[list[str], list[tuple[int, int]]]:
-    """Conversations, and how many of their raters said unsafe ("Yes": the file's field is named the other way round)."""
-    texts, counts = [], []
-    for row in json_value("dices", folder)["instances"]:
-        labels = row["annotations"]["safety"]["individual_human_scores"]
-        told = [label for label in labels if label in ("Yes", "No")]
-        texts.append(str(row["instance"]))
-        counts.append((sum(label == "Yes" for label in told), len(told)))
-    return texts, counts
+def _read(folder: Path | None) -> tuple[list[str], list[Counter[str]]]:
+    """Conversations, and how many raters said Yes (unsafe: the field is named the other way round), No and Unsure."""
+    rows = json_value("dices", folder)["instances"]
+    texts = [f"{row['instance']['user_prompt']}\n{row['instance']['response']}" for row in rows]
+    return texts, [Counter(row["annotations"]["safety"]["individual_human_scores"]) for row in rows]
 
 
 if __name__ == "__main__":

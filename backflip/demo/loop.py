@@ -104,7 +104,19 @@ def run(config: Config, *, console: Console | None = None) -> Path:
         console.print(f"and a picture of it: {draw(config.place)}", highlight=False)
     except DependencyError as error:
         console.print(str(error), highlight=False)
+    console.print(_next_steps(config, loop), highlight=False, markup=False, soft_wrap=True)
     return path
+
+
+def _next_steps(config: Config, loop: pipeline.Config) -> str:
+    """What is not part of the timed run: a small look at public test sets, and all of it as one page."""
+    folder, measured = config.folder, config.folder / "measure"
+    models = f"base={loop.model} ppo={folder / f'round-{loop.rounds}' / 'ppo' / 'model'}"
+    return (
+        "next, a small look at public test sets (some minutes more), and all of it as one page to show:\n"
+        f"  backflip measure --folder {measured} --models {models} --limit 50 --samples 5\n"
+        f"  backflip report {folder}"
+    )
 
 
 def _model(config: Config) -> ModelSource:

@@ -37,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Advice:
-    """Where to stop: the update of the best verdict; `over` says that the judge has turned down while the proxy has not.
+    """Where to stop: the update of the best verdict; `over` says that the judge turned down and the proxy did not.
 
     `proxy_gain` and `judge_loss` are from there to the last judged update.
     """

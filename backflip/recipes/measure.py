@@ -177,8 +177,8 @@ class Result:
         measures = dict.fromkeys(measure for found in self.models.values() for measure in found)
         tables = [_table(m, {name: found.get(m, {}) for name, found in self.models.items()}) for m in measures]
         if self.published:
-            told = {"of ours with the published": self.published["agreement"]}  # all 12 models are in results.json
-            tables.append(_table("InstructGPT's published outputs", told))
+            ours = {"of ours with the published": self.published["agreement"]}  # all 12 models are in results.json
+            tables.append(_table("InstructGPT's published outputs", ours))
         if self.classifier:
             told = ", ".join(f"{name} {value:.3g}" for name, value in self.classifier.items())
             return Group(*tables, Text(f"toxicity classifier against Perspective's published scores: {told}"))

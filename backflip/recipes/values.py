@@ -45,7 +45,7 @@ __all__ = ["Config", "Result", "main", "run"]
 RESULTS, STATES, OTHERS = "results.json", "states.safetensors", "others"
 _INNER = 4  # one part in so many of a fold's training pairs chooses the strengths
 _STRENGTHS = (0.003, 0.03, 0.3)
-_OWN = (0.03, 0.3)
+_OWN = (0.03, 0.3, 3.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,13 @@ class Result:
     model: str
 
     def __rich__(self) -> Table:
-        table = Table("held-out accuracy", *self.groups, "all", title=self.name)
-        for label, rows in (("", self.accuracy), ("less pooled: ", self.gain), ("one reward: ", self.choices)):
-            for name, own in rows.items():
-                table.add_row(label + name, *(Text(_cell(own.get(group))) for group in (*self.groups, "all")))
+        models = [f"{name}: {value}" for name in ("accuracy", "choices") for value in getattr(self, name)]
+        table = Table(
+            "group", "pairs", *models, title=f"{self.name}: held-out accuracy; choices are one reward for all"
+        )
+        for group in (*self.groups, "all"):
+            own = [rows[group] for rows in (*self.accuracy.values(), *self.choices.values())]
+            table.add_row(Text(group), str(own[0]["n"]), *(Text(_cell(one)) for one in own))
         return table
 
 
@@ -213,7 +216,8 @@ def _limited(config: Config, answers: Sequence[Answer]) -> list[Answer]:
 
 
 def _group(config: Config, labeller: Labeller) -> str:
-    return labeller.id if config.by == "labeller" else labeller.groups.get(config.by, OTHERS)
+    """An import numbers a labeller's further answers to one question, `annotator1#2`: the same person."""
+    return labeller.id.partition("#")[0] if config.by == "labeller" else labeller.groups.get(config.by, OTHERS)
 
 
 def _pairs(config: Config, rankings: list[Ranking], named: tuple[str, ...]) -> _Data:
@@ -400,8 +404,8 @@ def _stored(path: Path) -> Result:
         raise CheckpointError(f"{path} cannot be read ({error}), though its run is done; delete the folder") from error
 
 
-def _cell(found: Mapping[str, float] | None) -> str:
-    return "-" if found is None else f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _cell(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f}\n[{found['low']:.2f}, {found['high']:.2f}]"
 
 
 def main() -> None:

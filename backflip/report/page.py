@@ -125,6 +125,12 @@ def _values(results: Any) -> dict[str, Any]:
         line=0.5,
         limits=(0.3, 1.0),
     )
-    groups = list(results["groups"])
-    table = [(rule, [sections.plain(own[g], 3) for g in groups]) for rule, own in results.get("choices", {}).items()]
-    return {"name": results["name"], "picture": picture, "groups": groups, "table": table, "about": results["about"]}
+    rules = results.get("choices", {})
+    table = [(group, [sections.plain(own[group], 3) for own in rules.values()]) for group in results["groups"]]
+    return {
+        "name": results["name"],
+        "picture": picture,
+        "rules": list(rules),
+        "table": table,
+        "about": results["about"],
+    }

@@ -65,13 +65,14 @@ def dots(
     """A row a name, a dot and an interval for each series; `rows`: name -> series -> value, low, high."""
     names = list(rows)[::-1]
     series = list(dict.fromkeys(one for row in rows.values() for one in row))
-    figure = _figure(7.2, 0.7 + 0.42 * len(names) * max(1.0, len(series) * 0.62))
+    figure = _figure(7.2, 0.9 + len(names) * max(0.4, 0.21 * len(series) + 0.1))
     axes = figure.add_subplot()
     if line is not None:
         axes.axvline(line, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    step = min(0.26, 0.78 / max(len(series), 1))
     for k, one in enumerate(series):
-        shift = (len(series) - 1) / 2 - k
-        found = [(y + 0.26 * shift, row) for y, name in enumerate(names) if (row := rows[name].get(one)) is not None]
+        shift = step * ((len(series) - 1) / 2 - k)
+        found = [(y + shift, row) for y, name in enumerate(names) if (row := rows[name].get(one)) is not None]
         _intervals(axes, found, COLOURS[k % len(COLOURS)], one, percent=percent)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
@@ -81,9 +82,7 @@ def dots(
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(label)
     if len(series) > 1:
-        axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.9 / (2 + len(names))), ncols=4, frameon=False, fontsize=9
-        )
+        figure.legend(loc="outside lower center", ncols=min(len(series), 4), frameon=False, fontsize=9)
     _plain(axes, grid="x")
     return _svg(figure, title)
 
@@ -100,9 +99,7 @@ def _intervals(axes: Axes, found: Sequence[tuple[float, Interval]], colour: str,
     )
     for y, row in found:
         told = f"{row['value']:.0%}" if percent else f"{row['value']:.0f}"
-        axes.annotate(
-            told, (row["value"], y), (0, 6), textcoords="offset points", ha="center", color=colour, fontsize=8
-        )
+        axes.annotate(told, (row["high"], y), (5, 0), textcoords="offset points", va="center", color=colour, fontsize=8)
 
 
 def curves(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, title: str, label: str) -> str:

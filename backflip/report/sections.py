@@ -259,7 +259,7 @@ def win_rows(found: Evaluation) -> tuple[list[str], list[tuple[str, list[str]]]]
         (
             "KL, nats",
             [
-                "-" if not own["kl"] else f"{'≤ ' * own['kl']['bound']}{own['kl']['value']:.1f}"
+                "-" if not own["kl"] else f"{'≤ ' * own['kl']['bound']}{own['kl']['value'] + 0.0:z.1f}"
                 for own in policies.values()
             ],
         )

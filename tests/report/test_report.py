@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ class _Parts(HTMLParser):
 
 def test_it_says_what_came_out_and_stands_by_itself(loop: Path, tmp_path: Path) -> None:
     said = run(Config(loop, more=(tmp_path / "measure",), title="A loop"))
-    page = (loop / "report.html").read_text(encoding="utf-8")
+    raw = (loop / "report.html").read_text(encoding="utf-8")
+    page = html.unescape(raw)
     assert said.endswith("report.html")
     assert "PPO is preferred to SFT in 80 % (75 to 85) of blind comparisons by the simulated judge" in page
     assert "1240 (1200 to 1290)" in page
@@ -133,16 +135,16 @@ def test_it_says_what_came_out_and_stands_by_itself(loop: Path, tmp_path: Path) 
     assert "0.80 (0.75 to 0.85) is the most that any model can reach" in page
     assert "simulated judge's: rules, not people" in page
     assert re.search(r"Not measured:.*CrowS-Pairs", page)
-    assert "&lt;script&gt;alert(1)" in page
-    assert "Why &lt;b&gt;rain&lt;/b&gt;?" in page
+    assert "&lt;script&gt;alert(1)" in raw
+    assert "Why &lt;b&gt;rain&lt;/b&gt;?" in raw
     parts = _Parts()
-    parts.feed(page)
+    parts.feed(raw)
     assert parts.fetched == []
     assert "script" not in parts.tags
     assert parts.tags.count("svg") == 4  # win rates, curves of SFT and of PPO, over-optimisation
-    ids = re.findall(r'\bid="([^"]+)"', page)
+    ids = re.findall(r'\bid="([^"]+)"', raw)
     assert len(set(ids)) == len(ids), "pictures must not share ids"
-    assert {link.removeprefix("#") for link in re.findall(r'href="(#[^"]+)"', page)} <= set(ids)
+    assert {link.removeprefix("#") for link in re.findall(r'href="(#[^"]+)"', raw)} <= set(ids)
 
 
 def test_one_run_alone_is_reported_too(loop: Path) -> None:
