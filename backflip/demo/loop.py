@@ -110,7 +110,7 @@ def run(config: Config, *, console: Console | None = None) -> Path:
 
 def _next_steps(config: Config, loop: pipeline.Config) -> str:
     """What is not part of the timed run: a small look at public test sets, and all of it as one page."""
-    folder, measured = config.folder, config.folder / "measure"
+    folder, measured = config.place, config.place / "measure"
     models = f"base={loop.model} ppo={folder / f'round-{loop.rounds}' / 'ppo' / 'model'}"
     return (
         "next, a small look at public test sets (some minutes more), and all of it as one page to show:\n"
