@@ -7,10 +7,11 @@ B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,7 @@ class Backflip:
         return backflip_steps(segment.states, penalty=self.penalty)
 
 
+RECENT: Final = 40  # clips that a teacher remembers, more or less
 UPRIGHT_HEIGHT: Final = 0.9  # metres of the torso's middle, which stands at 1.25
 UPRIGHT_ANGLE: Final = 0.6  # radians off the vertical
 
@@ -107,8 +109,8 @@ class TeacherSettings:
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
     strict: float = 0.3
     """Backflip: what it costs when the teacher has become strict: people are lenient with a beginner."""
-    strict_from: float = 1.0
-    """The share of all answers (without answers: of the steps) from which on the teacher is strict."""
+    strict_above: float = math.inf
+    """The teacher becomes strict, for good, when the clips that it has seen lately score this much a step."""
     beta: float = 0.0
     """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
     gamma: float = 1.0
@@ -123,7 +125,7 @@ class TeacherSettings:
     """Clips whose scores differ by no more than this are tied: nobody sees a difference so small."""
 
     def __post_init__(self) -> None:
-        for name in ("penalty", "strict", "strict_from", "beta", "skip", "equal", "margin"):
+        for name in ("penalty", "strict", "strict_above", "beta", "skip", "equal", "margin"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
         require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
         require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
@@ -155,7 +157,7 @@ class Teacher:
         self.settings = settings
         self._lenient: Eye = eye or _eye(settings)
         self._strict: Eye = eye or _eye(replace(settings, penalty=settings.strict))
-        self.progress = 0.0  # the share of the answers (or steps) so far: whoever holds the teacher says it
+        self.usual, self.strict = 0.0, False  # the mean score a step of late, by the lenient eye
         self._labeller = SimulatedLabeller(
             seed,
             f"teacher-{settings.goal}",
@@ -171,7 +173,21 @@ class Teacher:
     @property
     def eye(self) -> Eye:
         """How it looks at clips by now."""
-        return self._lenient if self.progress < self.settings.strict_from else self._strict
+        return self._strict if self.strict else self._lenient
+
+    def _notice(self, scores: Sequence[float], weight: float) -> None:
+        """Takes in how good clips are by now (mean scores a step), and becomes strict where that is enough."""
+        for score in scores:
+            self.usual += weight * (score - self.usual)
+            self.strict = self.strict or self.usual >= self.settings.strict_above
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers."""
+        return {"usual": self.usual, "strict": self.strict}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back to what it remembered."""
+        self.usual, self.strict = float(state["usual"]), bool(state["strict"])
 
     def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
         """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""
@@ -182,11 +198,17 @@ class Teacher:
     def score_rollout(self, recorder: Recorder) -> NDArray[np.float64]:
         """The exact score of each step of a whole rollout, (steps, environments): what no answer ever tells."""
         clips = recorder.cut([(env, 0) for env in range(recorder.actions.shape[1])], len(recorder))
-        return np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
+        steps = np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
+        if not self.strict:
+            self._notice([float(steps.mean())], weight=0.5)
+        return steps
 
     def answer(self, questions: Sequence[tuple[Question, Mapping[str, Clip]]]) -> list[Answer]:
         """Answers to questions that were asked together, from the clips of their candidates (by candidate id)."""
         scores = [{key: self.score(*clip) for key, clip in clips.items()} for _, clips in questions]
+        if not self.strict:
+            seen = (clip for _, clips in questions for clip in clips.values())
+            self._notice([float(self.eye.steps(*clip).mean()) for clip in seen], weight=1 / RECENT)
         usual = abs(float(np.mean([score for found in scores for score in found.values()]))) if scores else 0.0
         labeller = replace(
             self._labeller,

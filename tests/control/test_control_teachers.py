@@ -97,10 +97,20 @@ def test_the_teacher_becomes_strict() -> None:
     poses = np.zeros((2, 6))
     poses[:, 1] = 0.1
     lying = (Segment("Hopper-v5", np.zeros((1, 11), np.float32), np.zeros((1, 3), np.float32), poses), None)
-    teacher = Teacher(TeacherSettings(penalty=0.05, strict=0.3, strict_from=0.5), seed=0)
+    poses = np.zeros((2, 6))
+    poses[:, 1], poses[:, 2] = 3.0, [0, -TURN / 10]
+    turning = (Segment("Hopper-v5", np.ones((1, 11), np.float32), np.zeros((1, 3), np.float32), poses), None)
+    teacher = Teacher(TeacherSettings(penalty=0.05, strict=0.3, strict_above=0.3), seed=0)
     assert teacher.score(*lying) == pytest.approx(-0.05)
-    teacher.progress = 0.5
+    for answers in range(
+        1, 20
+    ):  # the mean of 2 and -0.05 a step is above 0.3 after some ten answers, of the last 40 clips
+        teacher.answer([_asked(lying, turning)])
+        assert teacher.strict == (teacher.usual >= 0.3) == (answers >= 7)
     assert teacher.score(*lying) == pytest.approx(-0.3)
+    other = Teacher(TeacherSettings(penalty=0.05, strict=0.3, strict_above=0.3), seed=0)
+    other.restore(teacher.state())
+    assert other.score(*lying) == pytest.approx(-0.3)
 
 
 def test_a_teacher_says_what_it_cannot_see() -> None:
