@@ -89,8 +89,8 @@ def forward_steps(poses: NDArray[np.float64]) -> NDArray[np.float64]:
 def backflip_steps(poses: NDArray[np.float64], *, penalty: float, roll: float = 0.0) -> NDArray[np.float64]:
     """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
-    Turns backwards count 20 each in the air, 0.3 of that on the foot, and `roll` of it with the body on the floor, where
-    each step costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
+    Turns backwards count 20 each in the air, 0.3 of that on the foot, and `roll` of it with the body on the floor,
+    where each step costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
     rocking to and fro would be worth something.
     """
     touch = contacts(poses[1:])
