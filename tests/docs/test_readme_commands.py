@@ -49,6 +49,10 @@ def parsed(command: list[str]) -> Any:
         return tyro.cli(DATA[rest[0]], args=rest[1:])
     if name == "runs":
         return rest
+    if name == "control":  # alone, or in processes
+        module = "control" if rest[:1] == ["alone"] else "control_processes"
+        config = importlib.import_module(f"backflip.recipes.{module}").Config
+        return tyro.cli(config, args=[word for word in rest if word not in ("alone", "--resume")])
     module = {"run": "backflip.pipeline", "demo": "backflip.demo.loop"}.get(name, f"backflip.recipes.{name}")
     return tyro.cli(importlib.import_module(module).Config, args=rest)
 
