@@ -9,6 +9,7 @@ import socket
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -43,6 +44,12 @@ class Config(Settings):
     """Make the store if it is missing."""
     browser: bool = False
     """Open a browser there."""
+    chat_models: tuple[str, ...] = ()
+    """Turns the chat on: NAME=FOLDER, one or more."""
+    chat_filters: tuple[str, ...] = ("words",)
+    """What the chat's texts must pass: words, words:FILE, personal, trained:FOLDER, ..; nothing is no filter."""
+    chat_project: str = "chat"
+    """Where the chat's votes and consented prompts go."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +59,7 @@ class Config(Settings):
 class Server(uvicorn.Server):
     """uvicorn's, which tells streams to end when it stops (`ending`), and for which Ctrl-C is a good end."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, ending: Callable[[], None]) -> None:
+    def __init__(self, app: FastAPI, host: str, port: int, ending: Callable[[], object]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -84,16 +91,29 @@ def run(config: Config, *, fill: Callable[[Store], None] | None = None) -> None:
         FeedbackError: the store is missing or cannot be opened or written, or the port is taken.
         ConfigError: it should listen wider than loopback, without accounts.
     """
-    with open_store(config, fill) as store, listen(config.host, config.port) as listener:
+    with open_store(config, fill) as store, listen(config.host, config.port) as listener, ExitStack() as stack:
         config = replace(config, port=listener.getsockname()[1])
         if not config.accounts and not config.token:
             config = replace(config, token=secrets.token_urlsafe(24))
+        config = replace(config, chat=bool(config.chat_models))
         app = create_app(store, config)
+        endings = [app.state.studio.stopping.set, *_chat(app, config, stack)]
         print(_welcome(config, app.state.studio), flush=True)
         if config.browser:
             webbrowser.open(_link(config))
-        Server(app, config.host, config.port, app.state.studio.stopping.set).run(sockets=[listener])
+        Server(app, config.host, config.port, lambda: [end() for end in endings]).run(sockets=[listener])
     print("the studio has stopped; all that was answered is kept")
+
+
+def _chat(app: FastAPI, config: Config, stack: ExitStack) -> list[Callable[[], None]]:
+    """Turns the chat on, if it is wanted: only then are its modules imported, for they need torch."""
+    if not config.chat_models:
+        return []
+    from backflip.studio.chat.opening import open_chat
+
+    service = open_chat(app, config.chat_models, config.chat_filters, config.chat_project, config.runs)
+    stack.callback(service.close)
+    return [service.end]
 
 
 def open_store(config: Config, fill: Callable[[Store], None] | None = None) -> Store:

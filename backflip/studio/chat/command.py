@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backflip.chat.model import ChatModels
 from backflip.config import require
 from backflip.errors import ConfigError
 from backflip.lm.engine import EngineConfig
-from backflip.safety.loading import load_filters
-from backflip.studio.chat.blocked import Blocked
 from backflip.studio.chat.limits import Limits
 from backflip.studio.chat.openai_api import create_api
+from backflip.studio.chat.opening import open_service
 from backflip.studio.chat.service import Service
 from backflip.studio.command import Server, listen
 from backflip.studio.settings import is_loopback
 
-__all__ = ["Config", "open_service", "run"]
+__all__ = ["Config", "run"]
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,6 @@ class Config:
                 f"host is {self.host!r}, which others can reach, and there is no key; wanted --key, or a loopback "
                 "address such as 127.0.0.1"
             )
-
-
-def open_service(
-    models: Sequence[str],
-    filters: Sequence[str],
-    *,
-    limits: Limits,
-    blocked: Path | None,
-    engine: EngineConfig,
-    device: str = "cpu",
-) -> Service:
-    """Loads filters, then models. Raises ConfigError, ModelError or DependencyError at what cannot be loaded."""
-    checked = load_filters(filters) if filters else None
-    return Service(
-        ChatModels.load(models, engine, device=device), filters=checked, limits=limits, blocked=Blocked(blocked)
-    )
 
 
 def run(config: Config) -> None:
