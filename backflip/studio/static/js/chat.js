@@ -158,13 +158,13 @@ function finish(key, cards, mine, foot) {
 
 /** @param {ReturnType<typeof card>} one */
 function thumbs(one) {
-  /** @type {[string, string, number][]} */
-  const kinds = [["👍", t("Good answer"), 7], ["👎", t("Bad answer"), 1]];
-  const buttons = kinds.map(([sign, label, value]) => {
-    const button = el("button", { class: "button quiet icon small", type: "button", text: sign, "aria-label": label, title: label, "aria-pressed": String(one.rating === value) });
+  /** @type {[string, number][]} */
+  const kinds = [[t("Good answer"), 7], [t("Bad answer"), 1]];
+  const buttons = kinds.map(([label, value]) => {
+    const button = el("button", { class: "button quiet small", type: "button", text: label, "aria-pressed": String(one.rating === value) });
     button.addEventListener("click", () => {
       one.rating = one.rating === value ? 0 : value;
-      buttons.forEach((other, i) => other.setAttribute("aria-pressed", String(one.rating === kinds[i][2])));
+      buttons.forEach((other, i) => other.setAttribute("aria-pressed", String(one.rating === kinds[i][1])));
     });
     return button;
   });
