@@ -36,6 +36,8 @@ ELSEWHERE = {
     "run": "backflip.pipeline",
     "demo": "backflip.demo.loop",
     "studio": "backflip.studio.command",
+    "chat": "backflip.chat.terminal",
+    "serve": "backflip.studio.chat.command",
     "report": "backflip.report.command",
     "control": "backflip.recipes.control_processes",
 }
