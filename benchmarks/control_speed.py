@@ -58,10 +58,10 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "loop, imitation": Measurement("imitation", ("loop",), "steps_per_s"),
     "predictor epoch, ours, 3 members": Measurement("ours", ("predictor", "--members", "3"), "seconds_per_epoch"),
     "predictor epoch, imitation, 3 members": Measurement(
-        "imitation", ("predictor", "--members", "3", "--epochs", "1"), "seconds_per_epoch"
+        "imitation", ("predictor", "--members", "3"), "seconds_per_epoch"
     ),
     "predictor epoch, imitation, 1 member": Measurement(
-        "imitation", ("predictor", "--members", "1", "--epochs", "1"), "seconds_per_epoch"
+        "imitation", ("predictor", "--members", "1"), "seconds_per_epoch"
     ),
     "pair, ours, Hopper": Measurement("ours", ("pair", "--env", "Hopper-v5"), "seconds"),
     "pair, ours, Ant": Measurement("ours", ("pair", "--env", "Ant-v5"), "seconds"),

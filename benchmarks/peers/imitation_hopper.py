@@ -1,7 +1,7 @@
 """imitation's preference comparisons on Hopper: an epoch of the reward model, and the whole loop; one JSON line.
 
 python -m venv .peers-imitation
-.peers-imitation/bin/pip install torch==2.13.0 imitation==1.0.1 'gymnasium[mujoco]==0.29.1' 'mujoco<3'
+.peers-imitation/bin/pip install torch==2.13.0 imitation==1.0.1 'gymnasium[mujoco]==0.29.1' 'mujoco<3' 'imageio<3'
 .peers-imitation/bin/python imitation_hopper.py predictor --members 3
 .peers-imitation/bin/python imitation_hopper.py loop
 """
@@ -68,9 +68,10 @@ def loop(steps: int, comparisons: int) -> dict[str, Any]:
     from stable_baselines3 import PPO
 
     draw = np.random.default_rng(0)
-    env = make_vec_env("Hopper-v4", rng=draw, n_envs=8)
+    never = {"terminate_when_unhealthy": False}  # a fixed horizon, as ours has
+    env = make_vec_env("Hopper-v4", rng=draw, n_envs=8, max_episode_steps=1000, env_make_kwargs=never)
     net = BasicRewardNet(env.observation_space, env.action_space, hid_sizes=(64, 64))
-    agent = PPO("MlpPolicy", env, seed=0, device="cpu")
+    agent = PPO("MlpPolicy", env, n_steps=256, seed=0, device="cpu")
     collector = prefs.AgentTrainer(algorithm=agent, reward_fn=net, venv=env, exploration_frac=0.0, rng=draw)
     algorithm = prefs.PreferenceComparisons(
         collector,
@@ -82,11 +83,11 @@ def loop(steps: int, comparisons: int) -> dict[str, Any]:
         fragment_length=60,
         transition_oversampling=1,
         initial_comparison_frac=0.25,
-        allow_variable_horizon=True,
     )
     begin = time.perf_counter()
     algorithm.train(total_timesteps=steps, total_comparisons=comparisons)
-    return {"steps_per_s": steps / (time.perf_counter() - begin), "comparisons": comparisons, "steps": steps}
+    done = agent.num_timesteps
+    return {"steps_per_s": done / (time.perf_counter() - begin), "comparisons": comparisons, "steps": done}
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=900)
     parser.add_argument("--length", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=30000)
+    parser.add_argument("--steps", type=int, default=6144)
     given = parser.parse_args()
     if given.what == "predictor":
         print(json.dumps(predictor(given.members, given.comparisons, given.length, given.epochs)))

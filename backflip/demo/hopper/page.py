@@ -85,7 +85,14 @@ seed. The true return is Gymnasium's; the agent never saw it.</p>
 
 
 def _table(training: Training, figures: Mapping[str, Any]) -> str:
-    names = {"metres": "metres forward", "clean_flips": "clean flips per 1000 steps", "true_return": "true return"}
+    names = {
+        "net_turns": "turns backwards per 1000 steps",
+        "airborne_turns": "of these in the air",
+        "clean_flips": "clean flips per 1000 steps",
+        "body_floor_share": "share of steps with the body on the floor",
+        "metres": "metres forward",
+        "true_return": "true return",
+    }
     rows = "".join(
         f"<tr><th>{label}</th><td>{figures['before'][name]:.2f}</td><td>{figures['after'][name]:.2f}</td></tr>"
         for name, label in names.items()
