@@ -142,6 +142,18 @@ def _studio(words: Sequence[str]) -> None:
     command.run(_configured(command.Config, words, "backflip studio"), fill=fill_store)
 
 
+def _serve(words: Sequence[str]) -> None:
+    from backflip.studio.chat import command
+
+    command.run(_configured(command.Config, words, "backflip serve"))
+
+
+def _chat(words: Sequence[str]) -> None:
+    from backflip.chat import terminal
+
+    terminal.run(_configured(terminal.Config, words, "backflip chat"))
+
+
 # --- control
 
 
@@ -295,6 +307,8 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "run": Command("the whole loop, round after round", _recipe("run", "backflip.pipeline")),
         "demo": Command("the loop on a small real model: explain it to a six-year-old", _demo),
         "studio": Command("the web site: people rank, compare and write, and watch the training", _studio),
+        "chat": Command("a talk with a model, in the terminal", _chat),
+        "serve": Command("models behind an OpenAI-compatible API", _serve),
         "control": Command("a robot or a game's player learns from comparisons of clips", _control),
         "report": Command("a run as one HTML file to show", _recipe("report", "backflip.report.command")),
         "runs": Command("lists the runs; `backflip runs show RUN` prints one and its ancestry", _runs),

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 __all__ = ["BLOCKS", "PAGES", "Page", "main", "rendered", "tree_paths"]
@@ -272,6 +273,54 @@ def _moderation(page: Page) -> str:
     return "\n\n".join((apart, _table(["", "share", "of"], shares)))
 
 
+_LEARNED_FROM: Final = {
+    "hand_written": "hand-written reward",
+    "random": "nothing (random policy)",
+    "teacher_score": "teacher's exact score",
+}
+
+
+def _backflip(page: Page) -> str:
+    """Medians over the seeds that have ended, and the range of the clean flips."""
+    found = page.result("backflip")
+    if found is None or not found["runs"]:
+        return page.missing("backflip")
+    kinds: dict[tuple[str, int], list[Any]] = {}
+    for row in found["runs"]:
+        kinds.setdefault((row["reward"], row["answers"]), []).append(row)
+    rows = []
+    for (reward, answers), runs in sorted(kinds.items(), key=lambda kind: (kind[0][0], -kind[0][1])):
+        flips = sorted(run["clean_flips_per_1000_steps"] for run in runs)
+        middle = [
+            median(run[name] for run in runs)
+            for name in ("net_turns", "body_floor_share", "upright_landings", "seconds")
+        ]
+        name = f"{answers} answers, 10 % wrong" if reward == "answers" else _LEARNED_FROM[reward]
+        spread = f"{median(flips):.1f} ({flips[0]:.1f} to {flips[-1]:.1f})"
+        rows.append(
+            [
+                name,
+                str(len(runs)),
+                spread,
+                f"{middle[0]:.1f}",
+                f"{middle[1]:.0%}",
+                f"{middle[2]:.1f}",
+                f"{middle[3]:.0f}",
+            ]
+        )
+    heads = [
+        "learned from",
+        "seeds",
+        "clean flips: median (range)",
+        "net turns",
+        "body on floor",
+        "upright landings",
+        "seconds of a core",
+    ]
+    steps = max(run["steps"] for run in found["runs"])
+    return f"{_table(heads, rows)}\n\n{found['about']}; {steps:,} training steps each. Medians over seeds."
+
+
 # --- the demo's settings
 
 # (field of the loop's configuration, InstructGPT's value, why the demo's differs)
@@ -402,6 +451,7 @@ BLOCKS: Final[Mapping[str, Callable[[Page], str]]] = {
     "selection_gain": _selection_gain,
     "rank_or_rate": _rank_or_rate,
     "moderation": _moderation,
+    "backflip": _backflip,
     "settings": _settings,
     "weights": _weights,
     "tree": _tree,

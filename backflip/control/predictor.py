@@ -53,7 +53,8 @@ class PredictorSettings:
     ratio: tuple[float, float] = (1.1, 1.5)
     """L2 falls where held-out loss over training loss is below the first, and rises above the second."""
     look: Look = "observation"
-    """What is read of a vector: the observation; or, for the Hopper, also each link's height and touch (kinematics)."""
+    """What is read of a vector: the observation; for the Hopper also each link's height and touch (kinematics), or
+    velocities, heights and touches alone (motion)."""
     std: float = 1.0
     """Deviation of the rewards that the agent gets (H: 1 for MuJoCo, 0.05 for Atari)."""
 

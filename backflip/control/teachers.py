@@ -7,10 +7,11 @@ B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,15 +52,16 @@ class TrueReward:
 class Backflip:
     """Sees poses: likes turning backwards in the air, and none of it with the body on the floor."""
 
-    def __init__(self, *, penalty: float) -> None:
-        self.penalty = penalty
+    def __init__(self, *, penalty: float, roll: float = 0.0) -> None:
+        self.penalty, self.roll = penalty, roll
 
     def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
         if segment.states is None or segment.states.shape[-1] != 6:
             raise DataError(f"a clip of {segment.env} does not show a Hopper; wanted one to judge its backflips by")
-        return backflip_steps(segment.states, penalty=self.penalty)
+        return backflip_steps(segment.states, penalty=self.penalty, roll=self.roll)
 
 
+RECENT: Final = 40  # clips that a teacher remembers, more or less
 UPRIGHT_HEIGHT: Final = 0.9  # metres of the torso's middle, which stands at 1.25
 UPRIGHT_ANGLE: Final = 0.6  # radians off the vertical
 
@@ -84,16 +86,16 @@ def forward_steps(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(upright, 1 + moved, 0.0) - contacts(now).body
 
 
-def backflip_steps(poses: NDArray[np.float64], *, penalty: float) -> NDArray[np.float64]:
+def backflip_steps(poses: NDArray[np.float64], *, penalty: float, roll: float = 0.0) -> NDArray[np.float64]:
     """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
-    Turns backwards count 20 each in the air and less on the foot; with the body on the floor they count nothing, and
-    each step there costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
+    Turns backwards count 20 each in the air, 0.3 of that on the foot, and `roll` of it with the body on the floor,
+    where each step costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
     rocking to and fro would be worth something.
     """
     touch = contacts(poses[1:])
     turned = -np.diff(poses[..., 2], axis=0) / TURN
-    worth = np.where(touch.body, 0.0, np.where(touch.foot, 0.3, 1.0))
+    worth = np.where(touch.body, roll, np.where(touch.foot, 0.3, 1.0))
     return np.asarray(20 * np.where(turned > 0, worth * turned, turned) - penalty * touch.body)
 
 
@@ -105,10 +107,13 @@ class TeacherSettings:
     """backflip, forward: the poses of a Hopper; reward: the true reward of a clip."""
     penalty: float = 0.05
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
+    roll: float = 0.0
+    """Backflip: the share of its worth that a turn keeps with the body on the floor."""
     strict: float = 0.3
-    """Backflip: what it costs when the teacher has become strict: people are lenient with a beginner."""
-    strict_from: float = 1.0
-    """The share of all answers (without answers: of the steps) from which on the teacher is strict."""
+    """Backflip: the penalty of a teacher that has become strict, to whom rolling is worth nothing: people are lenient
+    with a beginner alone."""
+    strict_above: float = math.inf
+    """The teacher becomes strict, for good, when the clips that it has seen lately score this much a step."""
     beta: float = 0.0
     """Rationality: P(better) = sigmoid(beta * difference); 0: always the better one (B-Pref's beta of infinity)."""
     gamma: float = 1.0
@@ -123,7 +128,7 @@ class TeacherSettings:
     """Clips whose scores differ by no more than this are tied: nobody sees a difference so small."""
 
     def __post_init__(self) -> None:
-        for name in ("penalty", "strict", "strict_from", "beta", "skip", "equal", "margin"):
+        for name in ("penalty", "roll", "strict", "strict_above", "beta", "skip", "equal", "margin"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
         require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
         require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
@@ -144,7 +149,7 @@ B_PREF: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 
 def _eye(settings: TeacherSettings) -> Eye:
     if settings.goal == "backflip":
-        return Backflip(penalty=settings.penalty)
+        return Backflip(penalty=settings.penalty, roll=settings.roll)
     return Forward() if settings.goal == "forward" else TrueReward()
 
 
@@ -154,8 +159,8 @@ class Teacher:
     def __init__(self, settings: TeacherSettings, *, seed: int, eye: Eye | None = None) -> None:
         self.settings = settings
         self._lenient: Eye = eye or _eye(settings)
-        self._strict: Eye = eye or _eye(replace(settings, penalty=settings.strict))
-        self.progress = 0.0  # the share of the answers (or steps) so far: whoever holds the teacher says it
+        self._strict: Eye = eye or _eye(replace(settings, penalty=settings.strict, roll=0.0))
+        self.usual, self.strict = 0.0, False  # the mean score a step of late, by the lenient eye
         self._labeller = SimulatedLabeller(
             seed,
             f"teacher-{settings.goal}",
@@ -171,7 +176,21 @@ class Teacher:
     @property
     def eye(self) -> Eye:
         """How it looks at clips by now."""
-        return self._lenient if self.progress < self.settings.strict_from else self._strict
+        return self._strict if self.strict else self._lenient
+
+    def _notice(self, scores: Sequence[float], weight: float) -> None:
+        """Takes in how good clips are by now (mean scores a step), and becomes strict where that is enough."""
+        for score in scores:
+            self.usual += weight * (score - self.usual)
+            self.strict = self.strict or self.usual >= self.settings.strict_above
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers."""
+        return {"usual": self.usual, "strict": self.strict}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back to what it remembered."""
+        self.usual, self.strict = float(state["usual"]), bool(state["strict"])
 
     def score(self, segment: Segment, rewards: NDArray[np.float64] | None = None) -> float:
         """How good the clip is: the sum over its steps, the last ones weighing most where the teacher is myopic."""
@@ -182,11 +201,17 @@ class Teacher:
     def score_rollout(self, recorder: Recorder) -> NDArray[np.float64]:
         """The exact score of each step of a whole rollout, (steps, environments): what no answer ever tells."""
         clips = recorder.cut([(env, 0) for env in range(recorder.actions.shape[1])], len(recorder))
-        return np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
+        steps = np.stack([self.eye.steps(*clip) for clip in clips], axis=1)
+        if not self.strict:
+            self._notice([float(steps.mean())], weight=0.5)
+        return steps
 
     def answer(self, questions: Sequence[tuple[Question, Mapping[str, Clip]]]) -> list[Answer]:
         """Answers to questions that were asked together, from the clips of their candidates (by candidate id)."""
         scores = [{key: self.score(*clip) for key, clip in clips.items()} for _, clips in questions]
+        if not self.strict:
+            seen = (clip for _, clips in questions for clip in clips.values())
+            self._notice([float(self.eye.steps(*clip).mean()) for clip in seen], weight=1 / RECENT)
         usual = abs(float(np.mean([score for found in scores for score in found.values()]))) if scores else 0.0
         labeller = replace(
             self._labeller,

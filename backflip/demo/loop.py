@@ -110,12 +110,15 @@ def run(config: Config, *, console: Console | None = None) -> Path:
 
 def _next_steps(config: Config, loop: pipeline.Config) -> str:
     """What is not part of the timed run: a small look at public test sets, and all of it as one page."""
-    folder, measured = config.folder, config.folder / "measure"
-    models = f"base={loop.model} ppo={folder / f'round-{loop.rounds}' / 'ppo' / 'model'}"
-    return (
-        "next, a small look at public test sets (some minutes more), and all of it as one page to show:\n"
-        f"  backflip measure --folder {measured} --models {models} --limit 50 --samples 5\n"
-        f"  backflip report {folder}"
+    folder = config.place
+    return "\n".join(
+        (
+            "next, a small look at public test sets, and all of it as one page to show:",
+            f"  backflip measure --folder {folder / 'measure'} --limit 50 --samples 5 \\",
+            f"    --models base={loop.model} \\",
+            f"    ppo={folder / f'round-{loop.rounds}' / 'ppo' / 'model'}",
+            f"  backflip report {folder}",
+        )
     )
 
 

@@ -158,6 +158,15 @@ class Shelves:
                     )
         return added
 
+    def remove_prompts(self, *, name: str, user: str) -> int:
+        """Takes all prompts of one user out of the set `name`, who withdrew them; returns how many there were."""
+        with self._database.write() as connection:
+            rows = connection.execute(sa.select(prompts).where(prompts.c.name == name)).all()
+            gone = [row.number for row in rows if decode_prompt(row.payload).user == user]
+            for number in gone:
+                connection.execute(sa.delete(prompts).where(prompts.c.number == number))
+        return len(gone)
+
     def prompts(self, *, name: str, split: str | None = None) -> Iterator[Prompt]:
         """The prompts of a set, or of one split of it, in the order of arrival."""
         query = only(sa.select(prompts), (prompts.c.name, name), (prompts.c.split, split))

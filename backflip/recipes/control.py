@@ -234,7 +234,6 @@ class _Work:
             return self.ensemble.rewards(seen, done)
         if reward == "hand_written":
             return torch.from_numpy(hand_written(observations, actions)).float()
-        self.teacher.progress = self.learner.steps / self.config.steps
         return torch.from_numpy(self.teacher.score_rollout(recorder)).float()
 
     # --- asking and listening
@@ -281,7 +280,6 @@ class _Work:
         """Answers that were not heard yet, with their numbers."""
         if self.config.labellers == "simulated":
             new, self.new = self.new, []
-            self.teacher.progress = len(self.heard) / max(1, self.config.asking.budget)
             return self.conversation.have_answered(self.teacher, new)
         return list(self.conversation.answers(after=max(self.heard, default=0)))
 
@@ -298,13 +296,14 @@ class _Work:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint. The answers themselves are in the store."""
-        kept = {"learner": self.learner.state(), "ensemble": self.ensemble.state()}
+        kept = {"learner": self.learner.state(), "ensemble": self.ensemble.state(), "teacher": self.teacher.state()}
         return kept | {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back to a checkpoint; answers that were withdrawn since are left out."""
         self.learner.restore(state["learner"])
         self.ensemble.restore(state["ensemble"])
+        self.teacher.restore(state["teacher"])
         self.asked, self.heard = list(state["asked"]), list(state["heard"])
         self.fitted, self.cpu = bool(state["fitted"]), float(state["cpu"])
         order = {number: place for place, number in enumerate(self.heard)}

@@ -9,6 +9,7 @@ import socket
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -24,7 +25,7 @@ from backflip.studio.app import create_app
 from backflip.studio.settings import Settings, is_loopback
 from backflip.studio.state import Studio
 
-__all__ = ["DEFAULT_STORE", "Config", "Server", "open_store", "run"]
+__all__ = ["DEFAULT_STORE", "Config", "Server", "listen", "open_store", "run"]
 
 DEFAULT_STORE = "runs/studio/feedback.db"
 _KEEP_ALIVE = 75  # seconds: longer than a labeller thinks, so that an answer finds its connection open
@@ -43,6 +44,12 @@ class Config(Settings):
     """Make the store if it is missing."""
     browser: bool = False
     """Open a browser there."""
+    chat_models: tuple[str, ...] = ()
+    """Turns the chat on: NAME=FOLDER, one or more."""
+    chat_filters: tuple[str, ...] = ("words",)
+    """What the chat's texts must pass: words, words:FILE, personal, trained:FOLDER, ..; nothing is no filter."""
+    chat_project: str = "chat"
+    """Where the chat's votes and consented prompts go."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,21 +57,21 @@ class Config(Settings):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which tells streams to end when it stops, and for which Ctrl-C is a good end."""
+    """uvicorn's, which tells streams to end when it stops (`ending`), and for which Ctrl-C is a good end."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, host: str, port: int, ending: Callable[[], object]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                host=settings.host,
-                port=settings.port,
+                host=host,
+                port=port,
                 log_level="warning",
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=5,
             )
         )
-        self._studio: Studio = app.state.studio
+        self._ending = ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn calls it so
         """Once: ends what is under way; twice: at once."""
@@ -73,7 +80,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Streams end before uvicorn begins to wait for them."""
-        self._studio.stopping.set()
+        self._ending()
         await super().shutdown(sockets=sockets)
 
 
@@ -84,16 +91,29 @@ def run(config: Config, *, fill: Callable[[Store], None] | None = None) -> None:
         FeedbackError: the store is missing or cannot be opened or written, or the port is taken.
         ConfigError: it should listen wider than loopback, without accounts.
     """
-    with open_store(config, fill) as store, _listen(config) as listener:
+    with open_store(config, fill) as store, listen(config.host, config.port) as listener, ExitStack() as stack:
         config = replace(config, port=listener.getsockname()[1])
         if not config.accounts and not config.token:
             config = replace(config, token=secrets.token_urlsafe(24))
+        config = replace(config, chat=bool(config.chat_models))
         app = create_app(store, config)
+        endings = [app.state.studio.stopping.set, *_chat(app, config, stack)]
         print(_welcome(config, app.state.studio), flush=True)
         if config.browser:
             webbrowser.open(_link(config))
-        Server(app, config).run(sockets=[listener])
+        Server(app, config.host, config.port, lambda: [end() for end in endings]).run(sockets=[listener])
     print("the studio has stopped; all that was answered is kept")
+
+
+def _chat(app: FastAPI, config: Config, stack: ExitStack) -> list[Callable[[], None]]:
+    """Turns the chat on, if it is wanted: only then are its modules imported, for they need torch."""
+    if not config.chat_models:
+        return []
+    from backflip.studio.chat.opening import open_chat
+
+    service = open_chat(app, config.chat_models, config.chat_filters, config.chat_project, config.runs)
+    stack.callback(service.close)
+    return [service.end]
 
 
 def open_store(config: Config, fill: Callable[[Store], None] | None = None) -> Store:
@@ -117,23 +137,23 @@ def open_store(config: Config, fill: Callable[[Store], None] | None = None) -> S
     return store
 
 
-def _listen(config: Config) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises FeedbackError where the port is taken, ConfigError where it may not be used."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends at once (TCP_NODELAY) only where it sees that this is TCP; else each response waits for 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((config.host, config.port))
+        listener.bind((host, port))
         listener.listen(2048)  # now, so that the link works as soon as it is printed
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise FeedbackError(
-                f"port {config.port} of {config.host} is taken, perhaps by another studio; "
-                "give another --port, or 0 for a free one"
+                f"port {port} of {host} is taken, perhaps by another studio; give another --port, or 0 for a free one"
             ) from error
         raise ConfigError(
-            f"cannot listen on {config.host} port {config.port} ({error.strerror}); wanted an address of this machine "
+            f"cannot listen on {host} port {port} ({error.strerror}); wanted an address of this machine "
             "and a port that you may use: give another --host or --port"
         ) from error
     return listener

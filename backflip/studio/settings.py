@@ -38,8 +38,8 @@ class Settings:
     """The token of the link, where there are no accounts; the command makes one."""
     secret: str = ""
     """What cookies are signed with; empty: the store keeps one, so that sessions outlive the server."""
-    media: Path = Path("media")
-    """The folder of clips."""
+    media: Path | None = None
+    """The folder of clips; none: beside the store's file, where control training puts them, or media/ with a server."""
     runs: Path = Path("runs")
     """The folder of runs."""
     https: bool = False

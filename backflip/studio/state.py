@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment
 from starlette.requests import HTTPConnection
 
+from backflip.feedback.media import media_beside
 from backflip.feedback.projects import Projects
 from backflip.feedback.store import Store
 from backflip.feedback.writings import Writings
@@ -36,6 +37,14 @@ class Studio:
     environments: dict[str, Environment] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server begins to stop: whoever streams ends the stream."""
+
+    @property
+    def media(self) -> Path:
+        """The folder of clips."""
+        if self.settings.media is not None:
+            return self.settings.media
+        place = self.store.database.place
+        return media_beside(place) if place.startswith("sqlite") else Path("media")
 
 
 def studio_of(request: HTTPConnection) -> Studio:

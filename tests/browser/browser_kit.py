@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from backflip.feedback.projects import Project, Projects
@@ -41,6 +42,7 @@ class Site:
     store: Store
     media: Path
     runs: Path
+    app: FastAPI
 
     @property
     def way_in(self) -> str:
@@ -92,7 +94,7 @@ def serve(folder: Path, **settings: Any) -> Iterator[Site]:
             thread.join(0.01)
             assert thread.is_alive(), "the server did not start"
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", store, media, runs)
+        yield Site(f"http://127.0.0.1:{port}", store, media, runs, app)
         app.state.studio.stopping.set()
         server.should_exit = True
         thread.join(10)

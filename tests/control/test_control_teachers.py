@@ -88,6 +88,7 @@ def test_what_a_turn_is_worth() -> None:
     np.testing.assert_allclose(backflip_steps(poses, penalty=0.5), [2, -2])
     poses[:, 1] = 0.1  # the torso lies on the floor: turning backwards is worth nothing, and lying costs
     np.testing.assert_allclose(backflip_steps(poses, penalty=0.5), [-0.5, -2.5])
+    np.testing.assert_allclose(backflip_steps(poses, penalty=0.5, roll=0.3), [0.1, -2.5])
     standing = np.zeros((3, 6))
     standing[:, 1], standing[:, 2] = 1.2, [0, -TURN / 100, -2 * TURN / 100]
     np.testing.assert_allclose(backflip_steps(standing, penalty=0.5), [0.06, 0.06], rtol=1e-6)  # on the foot: 0.3 of it
@@ -97,10 +98,18 @@ def test_the_teacher_becomes_strict() -> None:
     poses = np.zeros((2, 6))
     poses[:, 1] = 0.1
     lying = (Segment("Hopper-v5", np.zeros((1, 11), np.float32), np.zeros((1, 3), np.float32), poses), None)
-    teacher = Teacher(TeacherSettings(penalty=0.05, strict=0.3, strict_from=0.5), seed=0)
+    poses = np.zeros((2, 6))
+    poses[:, 1], poses[:, 2] = 3.0, [0, -TURN / 10]
+    turning = (Segment("Hopper-v5", np.ones((1, 11), np.float32), np.zeros((1, 3), np.float32), poses), None)
+    teacher = Teacher(TeacherSettings(penalty=0.05, strict=0.3, strict_above=0.3), seed=0)
     assert teacher.score(*lying) == pytest.approx(-0.05)
-    teacher.progress = 0.5
+    for answers in range(1, 20):  # the mean of 2 and -0.05 is 0.975; 0.975 (1 - (39 / 40)^n) >= 0.3 from 15 clips on
+        teacher.answer([_asked(lying, turning)])
+        assert teacher.strict == (answers >= 8)
     assert teacher.score(*lying) == pytest.approx(-0.3)
+    other = Teacher(TeacherSettings(penalty=0.05, strict=0.3, strict_above=0.3), seed=0)
+    other.restore(teacher.state())
+    assert other.score(*lying) == pytest.approx(-0.3)
 
 
 def test_a_teacher_says_what_it_cannot_see() -> None:

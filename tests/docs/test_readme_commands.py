@@ -36,6 +36,8 @@ ELSEWHERE = {
     "run": "backflip.pipeline",
     "demo": "backflip.demo.loop",
     "studio": "backflip.studio.command",
+    "chat": "backflip.chat.terminal",
+    "serve": "backflip.studio.chat.command",
     "report": "backflip.report.command",
     "control": "backflip.recipes.control_processes",
 }
@@ -63,6 +65,7 @@ def parsed(command: list[str]) -> Any:
         return rest
     if (form := GROUPS.get((name, rest[0] if rest else ""))) is not None:
         return tyro.cli(form, args=rest[1:])
+    rest = [word for word in rest if word != "--resume"]  # of control: as it was begun
     return tyro.cli(importlib.import_module(ELSEWHERE.get(name, f"backflip.recipes.{name}")).Config, args=rest)
 
 

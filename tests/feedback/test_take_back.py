@@ -102,10 +102,15 @@ def test_a_withdrawn_demonstration_counts_again_when_it_is_added_again(store: St
 
 def test_a_whole_transaction_is_undone_by_what_is_refused_in_it(store: Store) -> None:
     store.add_questions([ask(1), ask(2)])
-    with pytest.raises(FeedbackError, match="has already answered"), store.transaction(whole=True):
-        lease = store.lease(ANN)
-        say(store, lease)
-        say(store, lease)
+
+    def twice() -> None:
+        with store.transaction(whole=True):
+            lease = store.lease(ANN)
+            say(store, lease)
+            say(store, lease)
+
+    with pytest.raises(FeedbackError, match="has already answered"):
+        twice()
     assert list(store.answers()) == []
     assert store.counts().leased == 0
     with store.transaction(whole=True):

@@ -23,7 +23,7 @@ from backflip.errors import ConfigError, FeedbackError
 from backflip.feedback.store import Store
 from backflip.studio.accounts.entry import Accounts
 from backflip.studio.client import Client
-from backflip.studio.command import Config, _listen, open_store, run
+from backflip.studio.command import Config, listen, open_store, run
 from backflip.studio.users import User
 
 BOSS = User("boss", "boss", "admin")
@@ -121,11 +121,11 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.7 port 0"):
-        _listen(Config(host="192.0.2.7", port=0, accounts=True))
+        listen("192.0.2.7", 0)
 
 
 def test_responses_are_not_held_back() -> None:
-    with _listen(Config(port=0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 

@@ -121,8 +121,8 @@ def test_a_body_that_is_too_large_is_refused_with_clear_words(make_site: Callabl
 def test_a_clip_is_for_who_was_given_its_address(site: Site) -> None:
     from backflip.studio.api.shapes import media_url
 
-    site.studio.settings.media.mkdir()
-    (site.studio.settings.media / KEY).write_text("{}")
+    site.studio.media.mkdir()
+    (site.studio.media / KEY).write_text("{}")
     ann, bob, boss = site.person("ann"), site.person("bob"), site.person("boss", "admin")
     url = media_url(site.studio, site.studio.accounts.people.find("ann"), KEY)
     reply = ann.get(url)

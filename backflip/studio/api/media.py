@@ -26,7 +26,7 @@ def media(
 ) -> FileResponse:
     """A clip, for an admin or for who was given its address with a question."""
     studio = studio_of(request)
-    file = studio.settings.media / key
+    file = studio.media / key
     if not (user.may("admin") or studio.signer.is_signed(signature, "media", user.id, key)) or not file.is_file():
         raise NotFound("there is no such clip, or it is not for you")
     headers = {"Cache-Control": "private, max-age=31536000, immutable"}
