@@ -118,7 +118,12 @@ def test_without_answers_it_explores_and_says_that_it_waits(
 
     config = tiny(tmp_path, steps=80, labellers="people")
     agent = acting._Agent(config, "f")
-    monkeypatch.setattr(acting.time, "sleep", lambda _: agent.idle < 3 or signal.raise_signal(signal.SIGINT))
+
+    def interrupted(_: float) -> None:
+        if agent.idle == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(acting.time, "sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         agent.work()
     agent.close()

@@ -127,10 +127,10 @@ def test_it_says_what_came_out_and_stands_by_itself(loop: Path, tmp_path: Path) 
     page = html.unescape(raw)
     assert said.endswith("report.html")
     assert "PPO is preferred to SFT in 80 % (75 to 85) of blind comparisons by the simulated judge" in page
-    assert "1240 (1200 to 1290)" in page
+    assert "1240 <small>(1200 to 1290)</small>" in page
     assert "stop at update 1" in page, "the judge fell from 0.9 to 0.3 while the score rose"
     assert "best of n (sft)" in page
-    assert "0.310 (0.280 to 0.340)" in page
+    assert "0.310 <small>(0.280 to 0.340)</small>" in page
     assert "true and informative about twice as often" in page, "the paper's figure stands beside it"
     assert "0.80 (0.75 to 0.85) is the most that any model can reach" in page
     assert "simulated judge's: rules, not people" in page
@@ -169,7 +169,7 @@ def test_a_study_of_values(loop: Path, tmp_path: Path) -> None:
     run(Config(loop, more=(tmp_path / "values",)))
     page = (loop / "report.html").read_text(encoding="utf-8")
     assert "Two aims." in page
-    assert "0.600 (0.500 to 0.700)" in page
+    assert "0.600 <small>(0.500 to 0.700)</small>" in page
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, loop: Path) -> None:
