@@ -23,8 +23,8 @@ def hopper_backflip(
 ) -> Config:
     """A Hopper that learns the backflip, in three to four minutes of one core.
 
-    Episodes lengthen when it turns: at first 1000 steps would be 900 of lying about. The teacher is lenient until it has
-    seen turns, then strict.
+    Episodes lengthen later: at first 1000 steps would be 900 of lying about. The teacher is lenient until it has seen
+    turns, then strict.
     """
     return Config(
         folder=folder,
@@ -32,7 +32,7 @@ def hopper_backflip(
         stages=((0.5, 200), (0.7, 400)),
         agent=PPOSettings(steps=200, minibatch=800, entropy=0.01),
         predictor=PredictorSettings(look="motion"),
-        asking=AskingSettings(budget=answers, anneal=5e4),
+        asking=AskingSettings(budget=answers, anneal=4e4),
         teacher=TeacherSettings(goal="backflip", penalty=0.05, strict=1.0, strict_above=0.08, margin=1.0, mistakes=0.1),
         reward=reward,
         steps=steps,
@@ -42,19 +42,21 @@ def hopper_backflip(
     )
 
 
+_FIRST: list[tuple[str, Reward, int]] = [
+    ("answers-300", "answers", 300),
+    ("hand-written", "hand_written", 0),
+    ("random", "random", 0),
+    ("teacher-score", "teacher_score", 0),
+]
+_THEN: list[tuple[str, Reward, int]] = [("answers-900", "answers", 900), ("answers-100", "answers", 100)]
+
+
 def table(folder: Path) -> Table:
-    """The cells, a seed after the other, so that what has ended is a fair sample at any time."""
+    """The cells: what decides first, a seed after the other, so that what has ended is a fair sample at any time."""
     cells = []
-    for seed in SEEDS:
-        wanted: list[tuple[str, Reward, int]] = [
-            ("answers-300", "answers", 300),
-            ("hand-written", "hand_written", 0),
-            ("teacher-score", "teacher_score", 0),
-            ("random", "random", 0),
-            ("answers-100", "answers", 100),
-            ("answers-900", "answers", 900),
-        ]
-        for name, reward, answers in wanted:
-            place = folder / f"{name}-seed-{seed}"
-            cells.append(Cell(place.name, hopper_backflip(place, seed=seed, reward=reward, answers=answers)))
+    for kinds in (_FIRST, _THEN):
+        for seed in SEEDS:
+            for kind, reward, answers in kinds:
+                place = folder / f"{kind}-seed-{seed}"
+                cells.append(Cell(place.name, hopper_backflip(place, seed=seed, reward=reward, answers=answers)))
     return Table("backflip", cells, ABOUT)
