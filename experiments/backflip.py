@@ -33,7 +33,9 @@ def hopper_backflip(
         agent=PPOSettings(steps=200, minibatch=800, entropy=0.01),
         predictor=PredictorSettings(look="motion"),
         asking=AskingSettings(budget=answers, anneal=4e4),
-        teacher=TeacherSettings(goal="backflip", penalty=0.05, strict=1.0, strict_above=0.08, margin=1.0, mistakes=0.1),
+        teacher=TeacherSettings(
+            goal="backflip", penalty=0.02, roll=0.2, strict=1.0, strict_above=0.08, margin=1.0, mistakes=0.1
+        ),
         reward=reward,
         steps=steps,
         first_fit=200,
