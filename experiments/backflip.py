@@ -19,16 +19,23 @@ ABOUT = "Hopper-v5, 20 evaluation episodes of 1000 steps from starts never train
 
 
 def hopper_backflip(
-    folder: Path, *, seed: int, reward: Reward = "answers", answers: int = 300, steps: int = 1_000_000
+    folder: Path, *, seed: int, reward: Reward = "answers", answers: int = 300, steps: int = 1_500_000
 ) -> Config:
-    """A Hopper that learns the backflip, in about three minutes of one core."""
+    """A Hopper that learns the backflip, in three to four minutes of one core.
+
+    Episodes lengthen later: at first 1000 steps would be 900 of lying about. The teacher is lenient until it has seen
+    turns, then strict.
+    """
     return Config(
         folder=folder,
-        env=EnvSettings("Hopper-v5", count=64, horizon=200),
-        agent=PPOSettings(steps=200, minibatch=800, entropy=0.003),
-        predictor=PredictorSettings(look="kinematics", l2=0.3),
-        asking=AskingSettings(budget=answers, anneal=1e5),
-        teacher=TeacherSettings(goal="backflip", margin=1.5, mistakes=0.1),
+        env=EnvSettings("Hopper-v5", count=64, horizon=1000),
+        stages=((0.5, 200), (0.7, 400)),
+        agent=PPOSettings(steps=200, minibatch=800, entropy=0.01),
+        predictor=PredictorSettings(look="motion"),
+        asking=AskingSettings(budget=answers, anneal=4e4),
+        teacher=TeacherSettings(
+            goal="backflip", penalty=0.02, roll=0.2, strict=1.0, strict_above=0.08, margin=1.0, mistakes=0.1
+        ),
         reward=reward,
         steps=steps,
         first_fit=200,
@@ -37,19 +44,21 @@ def hopper_backflip(
     )
 
 
+_FIRST: list[tuple[str, Reward, int]] = [
+    ("answers-300", "answers", 300),
+    ("hand-written", "hand_written", 0),
+    ("random", "random", 0),
+    ("teacher-score", "teacher_score", 0),
+]
+_THEN: list[tuple[str, Reward, int]] = [("answers-900", "answers", 900), ("answers-100", "answers", 100)]
+
+
 def table(folder: Path) -> Table:
-    """The cells, a seed after the other, so that what has ended is a fair sample at any time."""
+    """The cells: what decides first, a seed after the other, so that what has ended is a fair sample at any time."""
     cells = []
-    for seed in SEEDS:
-        wanted: list[tuple[str, Reward, int]] = [
-            ("answers-300", "answers", 300),
-            ("hand-written", "hand_written", 0),
-            ("teacher-score", "teacher_score", 0),
-            ("random", "random", 0),
-            ("answers-100", "answers", 100),
-            ("answers-900", "answers", 900),
-        ]
-        for name, reward, answers in wanted:
-            place = folder / f"{name}-seed-{seed}"
-            cells.append(Cell(place.name, hopper_backflip(place, seed=seed, reward=reward, answers=answers)))
+    for kinds in (_FIRST, _THEN):
+        for seed in SEEDS:
+            for kind, reward, answers in kinds:
+                place = folder / f"{kind}-seed-{seed}"
+                cells.append(Cell(place.name, hopper_backflip(place, seed=seed, reward=reward, answers=answers)))
     return Table("backflip", cells, ABOUT)

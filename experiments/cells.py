@@ -40,10 +40,13 @@ def status(cell: Cell) -> str:
 
 
 def run_missing(table: Table, *, out: Path, most: int = 0, only: str = "") -> None:
-    """Runs the cells that have not ended (at most `most` of them, 0 for all), and writes the results after each."""
+    """Runs the cells that have not ended (at most `most` of them, 0 for all), and writes the results after each.
+
+    What another process is at is left to it, so that the command may be given twice.
+    """
     begun = 0
     for cell in table.cells:
-        if only not in cell.name or status(cell) == "done" or (most and begun >= most):
+        if only not in cell.name or status(cell) in ("done", "running") or (most and begun >= most):
             continue
         begun += 1
         print(f"{table.name}: {cell.name}", flush=True)

@@ -61,7 +61,7 @@ class Backflip:
         return backflip_steps(segment.states, penalty=self.penalty, roll=self.roll)
 
 
-RECENT: Final = 40  # clips that a teacher remembers, more or less
+RECENT: Final = 20  # clips that a teacher remembers, more or less
 UPRIGHT_HEIGHT: Final = 0.9  # metres of the torso's middle, which stands at 1.25
 UPRIGHT_ANGLE: Final = 0.6  # radians off the vertical
 

@@ -36,7 +36,7 @@ TINY = {
     "seconds_an_answer": 0.05,
     "look_every": 0.2,
 }
-PATIENCE = 60.0
+PATIENCE = 100.0
 
 
 def tiny(folder: Path, steps: int, **changes: Any) -> Config:
@@ -73,7 +73,6 @@ def work(config: Config) -> None:
     run(config)
 
 
-@pytest.mark.timeout(120)
 def test_each_process_is_killed_and_no_answer_is_lost(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     config = tiny(folder, steps=80 * 40)

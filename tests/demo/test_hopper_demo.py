@@ -39,7 +39,6 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.mark.timeout(90)
 def test_the_demo_ends_with_a_gif_and_a_page(tmp_path: Path) -> None:
     config = Config(folder=tmp_path, answers=8, steps=1600)
     page = run(config, console=Console(quiet=True), changes=TINY)
