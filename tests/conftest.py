@@ -1,4 +1,4 @@
-"""Shared by all tests: one store fixture for SQLite and PostgreSQL; and with CI=true a skipped test is a failed run."""
+"""Shared by all tests: a store for SQLite and PostgreSQL, one browser; and with CI=true a skip is a failed run."""
 
 import os
 import pwd
@@ -8,12 +8,18 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from backflip.feedback.store import Store
 
+CHROMIUM = Path("/usr/bin/chromium")  # Debian's
+CHROMIUM_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 POSTGRES_PROGRAMS = Path("/usr/lib/postgresql")  # where Debian's package puts them, by version
 
 
@@ -25,6 +31,19 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One Chromium for all tests of a process: Playwright's loop cannot be started twice."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not here; apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

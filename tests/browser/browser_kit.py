@@ -18,11 +18,6 @@ from backflip.records import Answer, Candidate, Prompt, Question
 from backflip.studio.app import create_app
 from backflip.studio.settings import Settings
 
-CHROMIUM: Final = "/usr/bin/chromium"
-FLAGS: Final = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 PHONE: Final[dict[str, Any]] = {
     "viewport": ViewportSize(width=390, height=844),
     "has_touch": True,

@@ -1,7 +1,9 @@
 """What a labeller's browser keeps: without a network, through a reload, in several tabs, signed out, refused."""
 
+from functools import partial
+
 from browser_kit import Site, Visits
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 EMPTY = "() => !Object.keys(localStorage).some(key => key.startsWith('backflip.outbox.'))"
 
@@ -85,24 +87,29 @@ def test_a_reload_shows_the_same_question(site: Site, visits: Visits) -> None:
     expect(page.locator(".tier")).to_have_count(1)  # and what was ranked of it
 
 
+def _note_key(keys: list[str], response: Response) -> None:
+    if response.url.endswith("/answers"):
+        keys.append(response.request.post_data_json["key"])
+
+
 def test_two_tabs_share_the_work_and_send_once(site: Site, visits: Visits) -> None:
     site.rank("tea", 12, candidates=2)
     one = visits.open(site, "/rank/tea")
     shown(one)
     two = visits.tab(one.context, site, "/rank/tea")
     assert shown(two) != shown(one)
-    posts: list[str] = []
-    for page in (one, two):
-        page.on("response", lambda response: posts.append(response.url) if "/answers" in response.url else None)
+    sent: dict[str, list[str]] = {"one": [], "two": []}  # the keys of what each tab got through
+    for name, page in (("one", one), ("two", two)):
+        page.on("response", partial(_note_key, sent[name]))
     one.context.set_offline(True)
     seen = {answer(one), answer(two), answer(one), answer(two)}
     assert len(seen) == 4
-    posts.clear()
     one.context.set_offline(False)
     for page in (one, two):
         page.wait_for_function(EMPTY)
     assert len(site.answers("tea")) == 4
-    assert len(posts) == 4  # neither tab sent what the other did
+    assert len(sent["one"] + sent["two"]) == 4
+    assert not set(sent["one"]) & set(sent["two"])  # neither tab sent what the other did
 
 
 def test_signed_out_and_in_again(site: Site, visits: Visits) -> None:

@@ -145,10 +145,8 @@ window.ready = true;
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
+def page(chromium: Any) -> Iterator[Any]:
     """A page of nothing but the drawing module, in a real browser."""
-    from playwright.sync_api import sync_playwright
-
     served = {"/": b"<!doctype html><body><script type=module src=page.js></script>", "/page.js": PAGE.encode()}
     served |= {f"/{name}": (JS / name).read_bytes() for name in ("planar.js", "figures.js")}
 
@@ -157,16 +155,12 @@ def page() -> Iterator[Any]:
         kind = "text/javascript" if path.endswith(".js") else "text/html"
         route.fulfill(body=served.get(path, b""), content_type=kind)
 
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-        options += ["--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
-        opened = browser.new_page()
-        opened.route("**/*", answer)
-        opened.goto("http://drawing.test/")
-        opened.wait_for_function("window.ready")
-        yield opened
-        browser.close()
+    opened = chromium.new_page()
+    opened.route("**/*", answer)
+    opened.goto("http://drawing.test/")
+    opened.wait_for_function("window.ready")
+    yield opened
+    opened.close()
 
 
 def decoded(png: str) -> np.ndarray:

@@ -12,6 +12,8 @@ import { randomName, store, stored, storedKeys } from "./holdings.js";
  */
 
 const FIRST_WAIT = 1_000;
+const HANDED_OVER = 5; // ms that a free lock takes at most
+const SETTLED = 100; // ms until all tabs see the same storage
 const LONGEST_WAIT = 30_000;
 
 export class Outbox extends EventTarget {
@@ -158,7 +160,13 @@ export class Outbox extends EventTarget {
    * @template T @param {() => Promise<T>} work @returns {Promise<T>}
    */
   #alone(work) {
-    const run = () => (navigator.locks ? navigator.locks.request(this.lockName, work) : work());
+    const asked = performance.now();
+    const locked = async () => {
+      // Another tab held the lock: what it took out of the storage is seen here only a moment later.
+      if (performance.now() - asked > HANDED_OVER) await new Promise((seen) => setTimeout(seen, SETTLED));
+      return work();
+    };
+    const run = () => (navigator.locks ? navigator.locks.request(this.lockName, locked) : work());
     const done = this.chain.then(run);
     this.chain = done.catch(() => {});
     return done;
