@@ -12,7 +12,6 @@ import { randomName, store, stored, storedKeys } from "./holdings.js";
  */
 
 const FIRST_WAIT = 1_000;
-const HANDED_OVER = 5; // ms that a free lock takes at most
 const SETTLED = 100; // ms until all tabs see the same storage
 const LONGEST_WAIT = 30_000;
 
@@ -160,13 +159,20 @@ export class Outbox extends EventTarget {
    * @template T @param {() => Promise<T>} work @returns {Promise<T>}
    */
   #alone(work) {
-    const asked = performance.now();
-    const locked = async () => {
-      // Another tab held the lock: what it took out of the storage is seen here only a moment later.
-      if (performance.now() - asked > HANDED_OVER) await new Promise((seen) => setTimeout(seen, SETTLED));
-      return work();
+    const run = async () => {
+      if (!navigator.locks) return work();
+      let free = true;
+      const done = await navigator.locks.request(this.lockName, { ifAvailable: true }, async (lock) => {
+        free = lock !== null;
+        return free ? work() : undefined;
+      });
+      if (free) return /** @type {T} */ (done);
+      return navigator.locks.request(this.lockName, async () => {
+        // Another tab had the lock: what it took out of the storage is seen here only a moment later.
+        await new Promise((seen) => setTimeout(seen, SETTLED));
+        return work();
+      });
     };
-    const run = () => (navigator.locks ? navigator.locks.request(this.lockName, locked) : work());
     const done = this.chain.then(run);
     this.chain = done.catch(() => {});
     return done;
