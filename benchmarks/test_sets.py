@@ -88,12 +88,13 @@ def main() -> None:
     model = run.config["models"][0]["model"]
     slow = Slow(fetch_model(model).folder)
     answers = config.run / "answers" / name
+    limit = f" --limit {run.config['limit']}" if run.config["limit"] else ""
     for measure, check in (("truthfulqa", _truthfulqa), ("crows_pairs", _crows_pairs), ("toxicity", _toxicity)):
         if measure not in found:
             continue
         numbers = found[measure]
         content = {
-            "command": f"backflip measure --models {name}={model} --measures {measure} --seed {run.seed}",
+            "command": f"backflip measure --models {name}={model} --measures {measure}{limit} --seed {run.seed}",
             "version": __version__,
             "machine": {
                 "cores": os.cpu_count(),
