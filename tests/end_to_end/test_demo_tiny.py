@@ -141,6 +141,8 @@ def test_the_screen_says_it_all_in_80_columns(demo: dict[str, Any]) -> None:
     table = screen.partition("blind comparison on 12")[2]
     for said in ("simulated judge", "the moon landing", "read this too", "runs/demo/demo.png"):
         assert said in screen
+    assert "two layers of random" in " ".join(screen.replace("│", " ").split())
+    assert "135 million" not in screen
     ppo = demo["policies"]["ppo"]["win_rate_vs_base"]
     assert f"{100 * ppo['low']:.0f}–{ppo['high']:.0%}" in table
     assert (FOLDER / "demo.png").stat().st_size > 10_000
