@@ -99,7 +99,7 @@ def run(config: Config, *, console: Console | None = None) -> Path:
     loop = _loop(config, source)
     result = pipeline.run(loop, announce=_Narrator(console, loop, start))
     path = write_summary(config.place, loop, result, source, Timed(fetched, time.monotonic() - start))
-    show(path, result, console, simulated=config.labellers == "simulated")
+    show(path, result, console, simulated=config.labellers == "simulated", tiny=config.scale == "tiny")
     try:
         console.print(f"and a picture of it: {draw(config.place)}", highlight=False)
     except DependencyError as error:

@@ -32,9 +32,13 @@ _HUMAN = (
     "The labeller was you. Who compares in the table, and chose PPO's checkpoint, is still the simulated judge: rules "
     "that never saw your rankings and may disagree with them; the reward model's score is what was learned from you."
 )
-_CAPTION = (
+_SMALL = (
     "The base model was already instruction-tuned. A model of 135 million parameters gets facts wrong: do not trust "
-    "what it says of the world. Figures are of answers sampled at temperature 1, with 95 % intervals over prompts; the "
+    "what it says of the world."
+)
+_RANDOM = "The base model is two layers of random weights: all that can be seen here is that every stage runs."
+_CAPTION = (
+    "Figures are of answers sampled at temperature 1, with 95 % intervals over prompts; the "
     "answers above are greedy (the best of n is sampled). PPO's checkpoint was chosen on validation prompts, by this "
     "same judge; these test prompts were scored once."
 )
@@ -125,7 +129,7 @@ def _relative(path: str) -> str:
     return os.path.relpath(path)
 
 
-def show(path: Path, result: pipeline.Result, console: Console, *, simulated: bool) -> None:
+def show(path: Path, result: pipeline.Result, console: Console, *, simulated: bool, tiny: bool) -> None:
     """Answers side by side, PPO's curves, the table, the reward model's accuracy and the caption, in 80 columns."""
     for row in result.evaluation.shown:
         console.print(side_by_side(row), "")
@@ -135,7 +139,7 @@ def show(path: Path, result: pipeline.Result, console: Console, *, simulated: bo
         console.print(curves(read_metrics(Path(one.ppo.model).parent), title), "")
     console.print(_table(result.evaluation), "")
     console.print(_reward_line(result.rounds[-1].reward), "", highlight=False)
-    told = f"{_SIMULATED if simulated else _HUMAN} {_CAPTION}"
+    told = f"{_SIMULATED if simulated else _HUMAN} {_RANDOM if tiny else _SMALL} {_CAPTION}"
     console.print(Panel(Text(told), title="read this too", title_align="left"))
     console.print(f"all of it lies in {path.parent}; the figures are in {path}", highlight=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -20,8 +20,9 @@ _STYLES = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "
 
 
 def runs_table(runs: Sequence[RunRecord], root: Path) -> Table:
-    """One line a run: name, recipe, status, seed, start, seconds, code."""
-    table = Table("run", "recipe", "status", "seed", "started", "seconds", "code")
+    """A row a run: name, recipe, status, seed, start, seconds, code. Nothing is cut: names are typed in again."""
+    columns = ("run", "recipe", "status", "seed", "started", "seconds", "code")
+    table = Table(*(Column(name, overflow="fold") for name in columns))
     for run in runs:
         name = run.folder.relative_to(root) if run.folder.is_relative_to(root) else run.folder
         cells = (str(run.seed), run.started[:19], f"{run.seconds:.1f}", _code(run.code))

@@ -84,6 +84,12 @@ def test_a_circle_made_by_hand_ends(runs: Path) -> None:
     assert circle.run is None
 
 
+def test_a_narrow_table_cuts_no_name(runs: Path) -> None:
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(runs_table(list_runs(runs), runs))
+    assert "…" not in console.export_text()
+
+
 def test_the_table_and_the_page_tell_it(runs: Path) -> None:
     table = text(runs_table(list_runs(runs), runs))
     assert all(name in table for name in ("round2/ppo", "reward", "sft", "done", "recipe"))
