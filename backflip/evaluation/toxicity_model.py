@@ -8,12 +8,9 @@ first 500 rows of the set, on which policies are measured, and says how well it 
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import unicodedata
-import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,32 +25,18 @@ from torch.nn import functional
 
 from backflip.errors import DataError, ModelError
 from backflip.runs.files import atomic_write_bytes
+from backflip.safety.hashing import BUCKETS, grams, hashed
 
 __all__ = ["FILE", "NgramClassifier", "fit", "ngrams"]
 
 FILE = Path(__file__).with_name("toxicity.safetensors")
-BUCKETS = 2**16
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]{2,}")
 
 
 def ngrams(text: str) -> Iterator[str]:
     """A text's words, pairs of words, and pieces of 3 to 5 characters within words, case and accents folded."""
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    words = _WORD.findall(folded)
-    yield from words
-    yield from (f"{a} {b}" for a, b in itertools.pairwise(words))
-    for word in words:
-        edged = f"<{word}>"
-        for size in (3, 4, 5):
-            yield from (f"#{edged[i : i + size]}" for i in range(len(edged) - size + 1))
-
-
-def _features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Buckets and their weights: 1 + log count, scaled to length 1 (an empty text has none)."""
-    counts = Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in ngrams(text))
-    buckets = np.fromiter(counts, dtype=np.int64, count=len(counts))
-    weights = 1 + np.log(np.fromiter(counts.values(), dtype=np.float32, count=len(counts)))
-    return buckets, (weights / max(float(np.sqrt((weights**2).sum())), 1e-9)).astype(np.float32)
+    return grams(_WORD.findall(folded))
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ class NgramClassifier:
         return [1 / (1 + math.exp(-self._logit(text))) for text in texts]
 
     def _logit(self, text: str) -> float:
-        buckets, weights = _features(text)
+        buckets, weights = hashed(ngrams(text))
         return float(self.weights[buckets] @ weights) + self.bias
 
 
@@ -96,7 +79,7 @@ def fit(texts: Sequence[str], targets: Sequence[float], *, penalty: float = 1e-6
     """Cross-entropy against soft targets in [0, 1] with an L2 penalty, by L-BFGS from zero: deterministic."""
     if len(texts) != len(targets) or not texts:
         raise DataError(f"{len(texts)} texts and {len(targets)} targets; wanted as many, and one or more")
-    rows = [_features(text) for text in texts]
+    rows = [hashed(ngrams(text)) for text in texts]
     offsets = torch.tensor(np.cumsum([0, *(len(buckets) for buckets, _ in rows[:-1])]))
     indices, values = (torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True))
     wanted = torch.tensor(targets, dtype=torch.float32)

@@ -118,13 +118,15 @@ class Result:
     model: str
 
     def __rich__(self) -> Table:
-        models = [f"{name}: {value}" for name in ("accuracy", "choices") for value in getattr(self, name)]
-        table = Table(
-            "group", "pairs", *models, title=f"{self.name}: held-out accuracy; choices are one reward for all"
-        )
+        """A row a group and reward: any number of groups fits a narrow terminal."""
+        table = Table("group", "pairs", "reward", "held-out accuracy", title=self.name)
+        rewards = {f"fitted: {name}": rows for name, rows in self.accuracy.items()}
+        rewards |= {f"one of all: {name}": rows for name, rows in self.choices.items()}
         for group in (*self.groups, "all"):
-            own = [rows[group] for rows in (*self.accuracy.values(), *self.choices.values())]
-            table.add_row(Text(group), str(own[0]["n"]), *(Text(_cell(one)) for one in own))
+            table.add_section()
+            for i, (name, rows) in enumerate(rewards.items()):
+                first = (group, str(rows[group]["n"])) if i == 0 else ("", "")
+                table.add_row(*map(Text, (*first, name, _cell(rows[group]))))
         return table
 
 
@@ -405,7 +407,7 @@ def _stored(path: Path) -> Result:
 
 
 def _cell(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.3f}\n[{found['low']:.2f}, {found['high']:.2f}]"
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 def main() -> None:

@@ -7,11 +7,8 @@ counted as 1 + log n, the whole scaled to length 1.
 from __future__ import annotations
 
 import re
-import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,23 +23,16 @@ from torch.nn import functional
 from backflip.errors import DataError, ModelError
 from backflip.runs.files import atomic_write_bytes
 from backflip.safety.fold import fold
+from backflip.safety.hashing import BUCKETS, grams, hashed
 
-__all__ = ["BUCKETS", "NgramModel", "fit", "ngrams"]
+__all__ = ["NgramModel", "fit", "ngrams"]
 
-BUCKETS = 2**16
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+(?:'[^\W_]+)?|[^\w\s]{2,}")
-_PIECES = (3, 4, 5)
 
 
 def ngrams(text: str) -> Iterator[str]:
     """Words (Chinese: characters), pairs of them, and pieces of 3 to 5 characters within words, of the folded text."""
-    words = _WORD.findall(fold(text).replace("’", "'"))
-    yield from words
-    yield from (f"{a} {b}" for a, b in pairwise(words))
-    for word in words:
-        edged = f"<{word}>"
-        for size in _PIECES:
-            yield from (f"#{edged[i : i + size]}" for i in range(len(edged) - size + 1))
+    return grams(_WORD.findall(fold(text).replace("’", "'")))
 
 
 class _Bags(NamedTuple):
@@ -132,15 +122,7 @@ def fit(
 
 
 def _bags(texts: Sequence[str]) -> _Bags:
-    rows = [_features(text) for text in texts]
+    rows = [hashed(ngrams(text)) for text in texts]
     offsets = np.cumsum([0, *(len(buckets) for buckets, _ in rows[:-1])])
     indices, weights = (np.concatenate(part) for part in zip(*rows, strict=True))
     return _Bags(torch.from_numpy(indices), torch.from_numpy(weights), torch.from_numpy(offsets))
-
-
-def _features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Buckets and their weights; an empty text has none."""
-    counts = Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in ngrams(text))
-    buckets = np.fromiter(counts, dtype=np.int64, count=len(counts))
-    weights = 1 + np.log(np.fromiter(counts.values(), dtype=np.float32, count=len(counts)))
-    return buckets, (weights / max(float(np.sqrt((weights**2).sum())), 1e-9)).astype(np.float32)

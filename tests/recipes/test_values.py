@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from backflip.errors import DataError, ModelError
 from backflip.feedback.store import Store
@@ -55,6 +57,16 @@ def test_each_group_gets_its_own_reward(ran: tuple[values.Config, values.Result]
     assert rain["moon"]["value"] < 0.1, "what one group's reward costs the other"
     assert found.choices["weighted"] == rain, "all the weight on rain is rain alone"
     assert found.accuracy["heads"]["all"]["n"] == 60
+
+
+def test_the_table_fits_a_narrow_terminal(ran: tuple[values.Config, values.Result]) -> None:
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(ran[1])
+    said = console.export_text()
+    assert "…" not in said
+    heads = ran[1].accuracy["heads"]["moon"]
+    assert "fitted: heads" in said
+    assert f"{heads['value']:.3f} ({heads['low']:.3f} to {heads['high']:.3f})" in said
 
 
 def test_the_same_folder_is_done(ran: tuple[values.Config, values.Result]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from backflip.errors import DataError, ModelError
 from backflip.safety.groups import near_duplicates
-from backflip.safety.ngrams import BUCKETS, NgramModel, fit, ngrams
+from backflip.safety.hashing import BUCKETS
+from backflip.safety.ngrams import NgramModel, fit, ngrams
 from backflip.safety.trained import SETTINGS, TrainedFilter
 
 TEXTS = ["you are vile", "vile people", "a nice day", "what a nice cat", "vile vile", "nice"]
