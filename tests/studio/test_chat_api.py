@@ -61,6 +61,15 @@ class Api:
 
 
 @contextmanager
+def endless(api: Api) -> Iterator[None]:
+    """The model never ends by itself meanwhile: its answers last until the limit, a second or so."""
+    engine = api.service.models["tiny"].engine
+    eos, engine.eos = engine.eos, -1
+    yield
+    engine.eos = eos
+
+
+@contextmanager
 def serving(
     folder: Path, log: Path, *, filters: Filter | None, key: str = "", limits: Limits = LIMITS
 ) -> Iterator[Api]:
@@ -145,20 +154,20 @@ def test_nothing_blocked_of_the_models_is_shown(folder: Path, tmp_path: Path) ->
 
 
 def test_a_client_that_goes_away_frees_its_place(api: Api) -> None:
-    with api.client() as client:
+    with endless(api), api.client() as client:
         asked = {"model": "tiny", "messages": HELLO, "max_tokens": 900}
         for _ in range(8):  # more than there are places
             stream = client.chat.completions.create(**asked, stream=True)  # type: ignore[call-overload]
             next(iter(stream))
             stream.close()
             api.free()
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{api.url}/chat/completions", json=asked | {"temperature": 2}, timeout=0.05)
-    api.free()
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{api.url}/chat/completions", json=asked | {"temperature": 2}, timeout=0.05)
+        api.free()
 
 
 def test_only_so_many_answers_at_once(api: Api) -> None:
-    with api.client() as client:
+    with endless(api), api.client() as client:
         asked = {"model": "tiny", "messages": HELLO, "max_tokens": 900, "stream": True}
         streams = [client.chat.completions.create(**asked) for _ in range(3)]  # type: ignore[call-overload]
         with pytest.raises(openai.RateLimitError, match="3 of your answers are under way") as refused:
@@ -166,7 +175,7 @@ def test_only_so_many_answers_at_once(api: Api) -> None:
         assert int(refused.value.response.headers["retry-after"]) >= 1
         for stream in streams:
             stream.close()
-    api.free()
+        api.free()
 
 
 def test_only_so_many_requests_a_minute() -> None:
@@ -222,7 +231,7 @@ def test_ctrl_c_ends_streams_and_a_key_is_asked_for(folder: Path, tmp_path: Path
     with serving(folder, tmp_path / "log", filters=WordList({"bad": ["forbidden"]}), key="word") as api:
         with api.client() as client, pytest.raises(openai.AuthenticationError, match="API key is missing or wrong"):
             client.models.list()
-        with api.client(api_key="word") as client:
+        with endless(api), api.client(api_key="word") as client:
             stream = iter(client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=900, stream=True))  # type: ignore[arg-type, call-overload]
             next(stream)
             api.server.should_exit = True
