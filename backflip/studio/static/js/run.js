@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { Curves } from "./charts.js";
 import { loadClip } from "./clips.js";
+import { mountControlRun } from "./control_run.js";
 import { byId, data, el } from "./dom.js";
 import { duration, figure, moment } from "./format.js";
 import { t } from "./i18n.js";
@@ -110,4 +111,6 @@ for (const figureOfClip of document.querySelectorAll("[data-clip]")) {
   }, () => node.prepend(el("p", { class: "muted", text: t("This clip cannot be shown.") })));
 }
 
+const look = document.getElementById("look");
+if (look) mountControlRun(look, `/api/runs/${address}/look`, page.status === "running");
 start();
