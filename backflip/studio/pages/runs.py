@@ -74,7 +74,7 @@ def one_run(request: Request, user: SignedIn, name: str) -> Response:
         result=_flat(record.result),
         tree=_tree(studio, record),
         clips=_clips(studio, user, record),
-        look=_may_look(studio, user, record) and showing.look(record) is not None,
+        look=_may_look(studio, user, record) and (showing.look(record) is not None or _will_look(record)),
         page=page,
     )
 
@@ -137,6 +137,10 @@ def _clips(studio: Studio, user: User, record: RunRecord) -> list[dict[str, Any]
     if not found and record.recipe in _CONTROL and _uses(studio, record):
         found = [{"media": key} for key in newest_clips(studio.store, str(record.config.get("project", "")))]
     return [clip | {"url": media_url(studio, user, clip["media"])} for clip in found]
+
+
+def _will_look(record: RunRecord) -> bool:
+    return record.recipe == "control_processes" and record.status == "running"
 
 
 def _may_look(studio: Studio, user: User, record: RunRecord) -> bool:

@@ -18,13 +18,17 @@ import { t } from "./i18n.js";
 const EVERY = 3000; // ms between two looks at the data
 const COMING = 0.4; // how strong the part of the strip is that has not been shown yet
 
-/** @param {HTMLElement} host @param {string} address where the data is @param {boolean} live whether more of it comes */
-export function mountControlRun(host, address, live) {
+/** @param {HTMLElement} host @param {string} address where the data is @param {boolean} live whether more of it comes @param {() => void} there called when there is something to be seen */
+export function mountControlRun(host, address, live, there) {
   const panel = new Panel(host);
   const look = async () => {
     try {
       const reply = await fetch(address, { credentials: "same-origin", cache: "no-store" });
-      if (reply.ok) await panel.show(await reply.json());
+      if (reply.ok) {
+        const found = await reply.json();
+        there();
+        await panel.show(found);
+      }
     } catch {
       // The server is away for a moment, or the page is left: what is shown stays, and the next look may find more.
     }
