@@ -39,7 +39,7 @@ from backflip.records import Answer, Question
 from backflip.runs import Parent, Run, open_run, progress, require_finite
 from backflip.runs.checkpoint import discard, load_latest, save
 
-__all__ = ["Config", "Result", "main", "run"]
+__all__ = ["Config", "Result", "earlier_answers", "main", "require_earlier", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Config:
     wanted: str = "Which clip is nearer to a backflip that lands on its foot?"
     """What people are asked."""
     steps: int = 1_000_000
-    """Environment steps in all."""
+    """Environment steps in all, rounded up to whole rollouts."""
     stages: tuple[tuple[float, int], ...] = ()
     """(share, horizon): until this share of the steps, episodes are so long; then as env.horizon says."""
     clip: int = 60
@@ -109,6 +109,11 @@ class Config:
     def rollouts(self) -> int:
         """Rollouts in all."""
         return -(-self.steps // (self.agent.steps * self.env.count))
+
+    @property
+    def whole_steps(self) -> int:
+        """The steps of all rollouts: what a run ends with."""
+        return self.rollouts * self.agent.steps * self.env.count
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class _Work:
         )
         self.teacher = Teacher(config.teacher, seed=config.seed, eye=eye)
         self.ensemble = Ensemble(self.learner.envs.space, config.predictor, seed=config.seed)
-        self.reused = _reused(config)
+        self.reused = earlier_answers(config)
         self.asked: list[str] = []
         self.heard: list[int] = []
         self.new: list[Question] = []
@@ -331,21 +336,27 @@ class _Work:
         )
 
 
-def _reused(config: Config) -> Comparisons | None:
-    """What the answers of earlier runs say."""
+def earlier_answers(config: Config) -> Comparisons | None:
+    """What the answers of earlier runs say, None where they say nothing; DataError where there is no such run."""
+    require_earlier(config)
     found: Comparisons | None = None
     for folder in config.answers:
-        if not (folder / "feedback.db").exists():
-            raise DataError(
-                f"{folder} has no feedback.db, so there are no answers to reuse; wanted the folder of an earlier run "
-                "of control that kept its own store"
-            )
         with Store.open(folder / "feedback.db") as store:
             earlier = Conversation(store, SegmentFolder(folder), project=config.project, wanted=config.wanted)
             said = earlier.comparisons(earlier.answers())
         if said is not None:
             found = said if found is None else found.join(said)
     return found
+
+
+def require_earlier(config: Config) -> None:
+    """DataError where a run whose answers are to be reused is not there."""
+    for folder in config.answers:
+        if not (folder / "feedback.db").exists():
+            raise DataError(
+                f"{folder} has no feedback.db, so there are no answers to reuse; wanted the folder of an earlier run "
+                "of control that kept its own store"
+            )
 
 
 def main() -> None:

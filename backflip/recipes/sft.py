@@ -220,7 +220,7 @@ def _open(config: Config, data: _Data) -> AbstractContextManager[Run]:
 
 def _read(config: Config) -> _Data:
     """Raises DataError where no demonstration is left to train on."""
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         shown = list(store.demonstrations(project=config.project))
         sets = {
             s: list(store.prompts(name=config.prompts, split=s)) if config.prompts else []

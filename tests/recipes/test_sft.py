@@ -284,6 +284,7 @@ def test_lineage_names_model_and_demonstrations(configure: Callable[..., sft.Con
 
 
 def test_an_empty_store(configure: Callable[..., sft.Config], tmp_path: Path) -> None:
+    Store.open(tmp_path / "empty.db").close()
     with pytest.raises(DataError, match="has 0 demonstrations"):
         sft.run(configure(store=str(tmp_path / "empty.db")))
 
