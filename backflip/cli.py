@@ -189,6 +189,7 @@ CONTROL: Final[Mapping[str, Command]] = MappingProxyType(
             "in one process, the same numbers each time", _recipe("control alone", "backflip.recipes.control")
         ),
         "demo": Command("a Hopper learns from comparisons of clips, with a GIF at the end", _control_demo),
+        "film": Command("a GIF of what a run's policy does", _recipe("control film", "backflip.recipes.film")),
     }
 )
 
