@@ -28,6 +28,7 @@ from backflip.control.contest import best_of
 from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import EnvSettings
 from backflip.control.evaluator import evaluate
+from backflip.control.flips import count_flips, mean_flips
 from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 Reward = Literal["answers", "teacher_score", "hand_written", "random"]
 
 POLICY = "policy"  # the folder of the policy that a run ends with
+_WATCHED = 16  # environments whose flips are counted
 _APART = 4  # rollouts from one contender to the next
 
 
@@ -235,8 +237,16 @@ class _Work:
                 _log.warning("no answers yet after %d steps: the agent explores and waits", self.learner.steps)
                 return metrics | {"control/waiting": 1.0}
         rewards = self.rewards()
-        metrics["control/reward"] = float(rewards.mean())
+        metrics |= {"control/reward": float(rewards.mean())} | self.watch()
         return metrics | self.learner.learn(rewards, self.learner.rollouts / self.config.rollouts)
+
+    def watch(self) -> dict[str, float]:
+        """What an onlooker counts in the rollout's first environments: for people's eyes, nothing learns from it."""
+        poses = self.learner.recorder.poses
+        if poses is None or not self.config.env.env.startswith("Hopper"):
+            return {}
+        found = mean_flips([count_flips(poses[:, env]) for env in range(min(_WATCHED, poses.shape[1]))])
+        return {f"flips/{name}": value for name, value in asdict(found).items()}
 
     def rewards(self) -> Tensor:
         """The rewards of the rollout, (steps, count)."""
@@ -331,9 +341,9 @@ class _Work:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint. The answers themselves are in the store."""
-        kept = {"learner": self.learner.state(), "ensemble": self.ensemble.state(), "teacher": self.teacher.state()}
-        kept |= {"kept": self.kept}
-        return kept | {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
+        parts = {"learner": self.learner, "ensemble": self.ensemble, "teacher": self.teacher}
+        numbers = {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
+        return {**{name: part.state() for name, part in parts.items()}, **numbers, "kept": self.kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back to a checkpoint; answers that were withdrawn since are left out."""
