@@ -341,7 +341,11 @@ class _Work:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint. The answers themselves are in the store."""
-        parts = {"learner": self.learner, "ensemble": self.ensemble, "teacher": self.teacher}
+        parts: dict[str, Learner | Ensemble | Teacher] = {
+            "learner": self.learner,
+            "ensemble": self.ensemble,
+            "teacher": self.teacher,
+        }
         numbers = {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
         return {**{name: part.state() for name, part in parts.items()}, **numbers, "kept": self.kept}
 
