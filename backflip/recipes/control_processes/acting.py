@@ -90,7 +90,7 @@ class _Agent:
             "control/steps": self.steps,
             "control/answers": self.answers,
             "control/reward": float(rewards.mean()),
-            **learner.learn(rewards),
+            **learner.learn(rewards, self.trained / config.rollouts),
         }
 
     def look(self) -> None:

@@ -98,6 +98,7 @@ def learner_of(config: Config) -> Learner:
         seed=config.seed,
         reseed_every=config.checkpoint_every,
         stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],
+        stagger=config.stagger,
         witness=config.sealed,
     )
 
