@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from backflip.config import dump
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.evaluator import evaluate
 from backflip.errors import BackflipError, CheckpointError
 from backflip.feedback.store import Store
@@ -141,7 +141,7 @@ class _Crew:
             return 0, ""
         steps, answers = int(lines[-1]["control/steps"]), int(lines[-1]["control/answers"])
         waits = ", waiting for answers" if lines[-1].get("control/waiting") else ""
-        return steps // (self.config.agent.steps * self.config.env.count), f"{steps} steps, {answers} answers{waits}"
+        return steps // (self.config.learns.steps * self.config.env.count), f"{steps} steps, {answers} answers{waits}"
 
 
 def _begin(role: str, folder: str, fingerprint: str, log: str) -> None:
@@ -173,7 +173,7 @@ def _result(config: Config, fingerprint: str) -> Result:
     found = load_latest(config.agents, fingerprint=fingerprint)
     if found is None:
         raise CheckpointError(f"no checkpoint of the agent is left in {config.agents}; start the same command again")
-    agent = PPO(config.space(), config.agent, count=config.env.count, seed=config.seed)
+    agent = make_agent(config.space(), config.learns, count=config.env.count, seed=config.seed)
     agent.restore(found.state["learner"]["agent"])
     seen = evaluate(
         lambda observations: agent.act(observations, greedy=True).actions.numpy(),
