@@ -84,6 +84,7 @@ class SquashedGaussian(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, actions: int) -> None:
         super().__init__()
+        self.look = Normaliser(inputs)  # of what is read before it comes here; it is part of the policy
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2 * actions)
         )
@@ -120,7 +121,7 @@ class SAC:
             torch.manual_seed(seed)
             self.net = SquashedGaussian(self.read.size, settings.hidden, space.actions)
             self.critics, self.targets = self._critics(), self._critics()
-        self.look = Normaliser(self.read.size)
+        self.look = self.net.look
         self.log_alpha = nn.Parameter(torch.tensor(math.log(settings.alpha)))
         self.replay = Replay(
             steps=settings.steps, count=count, capacity=settings.replay, observation=space.size, actions=space.actions
@@ -289,7 +290,7 @@ class SAC:
         self.lived, self.wondering = int(state["lived"]), bool(state["wondering"])
 
 
-_MODULES = ("net", "critics", "targets", "look")
+_MODULES = ("net", "critics", "targets")
 
 
 def _adam(parameters: Iterable[Tensor], settings: SACSettings) -> torch.optim.Adam:
