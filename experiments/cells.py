@@ -104,7 +104,8 @@ def run_missing(table: Table, *, out: Path, most: int = 0, only: str = "") -> li
             begun += 1
             print(f"{table.name}: {cell.name}", flush=True)
             try:
-                print(f"  {cell.run(cell.config)}", flush=True)
+                told = cell.run(cell.config)
+                print(f"  {told or 'done'}", flush=True)
             except BackflipError as error:
                 _log.error("%s: %s", cell.name, error)
                 errors.append(f"{cell.name}: {error}")
