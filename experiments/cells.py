@@ -50,7 +50,7 @@ def control_row(config: Any, record: RunRecord) -> Row:
     if (flips := result["flips"]) is not None and config.teacher.goal == "backflip":
         row["clean_flips_per_1000_steps"] = flips["clean_flips"]
         row |= {name: flips[name] for name in ("net_turns", "airborne_turns", "body_floor_share", "upright_landings")}
-    return row
+    return row | (result.get("measured") or {})
 
 
 def _reward(config: control.Config) -> str:

@@ -26,7 +26,8 @@ from backflip.control.agent import PPOSettings
 from backflip.control.asking import AskingSettings, choose_pairs, due, random_pairs
 from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import EnvSettings
-from backflip.control.evaluator import evaluate
+from backflip.control.evaluator import Evaluation, evaluate
+from backflip.control.goals import GOALS
 from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
@@ -113,7 +114,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with. `flips` is the mean over evaluation episodes, for the Hopper."""
+    """What a run ends with: means over evaluation episodes. `flips` are a Hopper's; `measured` the goal's own figures."""
 
     env: str
     reward: str
@@ -122,9 +123,11 @@ class Result:
     cpu_seconds: float
     true_return: float
     flips: Mapping[str, float] | None
+    measured: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
         flips = "" if self.flips is None else f", {self.flips['clean_flips']:.2f} clean flips per 1000 steps"
+        flips += "".join(f", {name} {value:.2f}" for name, value in (self.measured or {}).items())
         return (
             f"{self.env} after {self.steps} steps and {self.answers} answers: true return {self.true_return:.1f}"
             f"{flips}; {self.cpu_seconds:.0f} seconds of one core"
@@ -328,7 +331,13 @@ class _Work:
             cpu_seconds=round(self.cpu, 1),
             true_return=float(np.mean(found.true_returns)),
             flips=None if found.mean_flips is None else asdict(found.mean_flips),
+            measured=_measured(config, found),
         )
+
+
+def _measured(config: Config, found: Evaluation) -> dict[str, float] | None:
+    goal = GOALS.get(config.teacher.goal)
+    return goal.measured(found.poses) if goal and found.poses is not None and goal.env == config.env.env else None
 
 
 def _reused(config: Config) -> Comparisons | None:
