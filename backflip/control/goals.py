@@ -111,7 +111,7 @@ def _rear(poses: _Numbers) -> _Numbers:
     """The nose's height counts while nothing but the hind foot touches the floor; wandering off costs."""
     seen, moved = _cheetah(poses[1:]), np.abs(np.diff(poses[:, 0]))
     stands = seen.hind & ~seen.front & ~seen.body
-    return np.where(stands, np.minimum(seen.nose, _TALL), 0.0) - 0.5 * seen.body - _STILL * moved
+    return np.asarray(np.where(stands, np.minimum(seen.nose, _TALL), 0.0) - 0.5 * seen.body - _STILL * moved)
 
 
 def _rear_measured(poses: _Numbers) -> dict[str, float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -49,12 +49,14 @@ class PredictorSettings:
     minibatch: int = 32
     """Answers of a step."""
     l2: float = 0.1
-    """Every member's L2 at the start; it adapts."""
+    """Every member's L2 at the start; it adapts. 0: there is none, ever."""
     ratio: tuple[float, float] = (1.1, 1.5)
     """L2 falls where held-out loss over training loss is below the first, and rises above the second."""
     look: Look = "observation"
     """What is read of a vector: the observation; for the Hopper also each link's height and touch (kinematics), or
     velocities, heights and touches alone (motion)."""
+    target: Literal["comparisons", "scores"] = "comparisons"
+    """What is fitted: which clip is better; or, to compare with, the very scores of clips by a simulated teacher."""
     std: float = 1.0
     """Deviation of the rewards that the agent gets (H: 1 for MuJoCo, 0.05 for Atari)."""
 
@@ -69,12 +71,16 @@ class PredictorSettings:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Answers to "which of two clips is better", all of one length. `target` is 1, 0, or 0.5 for a tie."""
+    """Answers to "which of two clips is better", all of one length. `target` is 1, 0, or 0.5 for a tie.
+
+    `scores` are a simulated teacher's of each clip, where it tells them: no person can.
+    """
 
     observations: Tensor  # (answers, 2, steps, *observation)
     actions: Tensor  # (answers, 2, steps, n) or (answers, 2, steps)
     target: Tensor  # (answers,), how far the first is preferred
     keys: tuple[str, ...]  # of the answers: which member an answer counts for follows from it
+    scores: Tensor | None = None  # (answers, 2)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -103,11 +109,15 @@ class Comparisons:
             torch.cat([self.actions, other.actions]),
             torch.cat([self.target, other.target]),
             self.keys + other.keys,
+            None if self.scores is None or other.scores is None else torch.cat([self.scores, other.scores]),
         )
 
     def last(self, count: int) -> Comparisons:
         """The newest `count` of them (H trains on the last 3,000 in Atari)."""
-        return Comparisons(self.observations[-count:], self.actions[-count:], self.target[-count:], self.keys[-count:])
+        scores = None if self.scores is None else self.scores[-count:]
+        return Comparisons(
+            self.observations[-count:], self.actions[-count:], self.target[-count:], self.keys[-count:], scores
+        )
 
 
 class _Inputs(NamedTuple):
@@ -117,6 +127,7 @@ class _Inputs(NamedTuple):
     acted: Tensor  # (answers, 2, steps, actions)
     target: Tensor  # (answers,)
     counts: Tensor  # (members, answers)
+    scores: Tensor | None  # (answers, 2), of mean 0 and deviation 1, where these are fitted
 
 
 def _stack(pairs: Sequence[tuple[Any, Any]]) -> Tensor:
@@ -208,7 +219,8 @@ class Ensemble:
             if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
                 self.net.eval()
                 train, held, right = self._losses(read)
-                self.l2 = adapted(self.l2, held / train, self.settings.ratio)
+                if self.settings.l2:
+                    self.l2 = adapted(self.l2, held / train, self.settings.ratio)
                 self.net.train()
         self.net.eval()
         metrics = {
@@ -224,7 +236,13 @@ class Ensemble:
         seen, acted = self._read(data.observations, data.actions)
         shape = data.observations.shape[:3]
         counts = self._bootstrap(data.keys)
-        return _Inputs(seen.unflatten(0, shape), acted.unflatten(0, shape), data.target, counts)
+        scores = self._scores(data) if self.settings.target == "scores" else None
+        return _Inputs(seen.unflatten(0, shape), acted.unflatten(0, shape), data.target, counts, scores)
+
+    def _scores(self, data: Comparisons) -> Tensor:
+        if data.scores is None:
+            raise DataError("the answers come without scores; wanted a simulated teacher's, to fit target 'scores'")
+        return (data.scores - data.scores.mean()) / data.scores.std().clamp(min=1e-6)
 
     def _both(self, read: _Inputs, picked: Tensor) -> tuple[Tensor, Tensor]:
         """Each member's sums over the first and over the second clip of the picked answers, (members, picked)."""
@@ -236,13 +254,8 @@ class Ensemble:
     def _step(self, read: _Inputs, picked: Tensor) -> None:
         first, second = self._both(read, picked)
         counts = read.counts[:, picked]
-        loss = bradley_terry_loss(
-            better=first,
-            worse=second,
-            target=read.target[picked].expand_as(first),
-            weight=counts / counts.sum(dim=1, keepdim=True).clamp(min=1),
-            lapse=self.settings.lapse,
-        )
+        weight = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        loss = self._loss(first, second, read, picked, weight)
         squares = sum(p.square().flatten(1).sum(dim=1) for p in self._weights())
         self.optimiser.zero_grad(set_to_none=True)
         (loss + (self.l2 * squares).sum()).backward()
@@ -252,6 +265,14 @@ class Ensemble:
                 f"the predictor's loss is {float(loss)}; wanted a finite one: lower predictor.learning_rate, or look "
                 "for broken observations in the compared clips"
             )
+
+    def _loss(self, first: Tensor, second: Tensor, read: _Inputs, picked: Tensor, weight: Tensor) -> Tensor:
+        """Of the clips' sums, (members, picked): the sum of what is weighted so."""
+        if read.scores is not None:
+            error = (torch.stack([first, second], dim=-1) - read.scores[picked]).square().mean(dim=-1)
+            return (weight * error).sum()
+        target = read.target[picked].expand_as(first)
+        return bradley_terry_loss(better=first, worse=second, target=target, weight=weight, lapse=self.settings.lapse)
 
     def _weights(self) -> list[Tensor]:
         return list(self.net.member_weights())  # type: ignore[operator]
@@ -266,14 +287,15 @@ class Ensemble:
         first, second = (torch.cat(side, dim=1) for side in zip(*both, strict=True))
         held = (read.counts == 0).float()
         return (
-            self._mean_losses(first, second, read.target, read.counts),
-            self._mean_losses(first, second, read.target, held),
+            self._mean_losses(first, second, read, read.counts),
+            self._mean_losses(first, second, read, held),
             _right(first, second, read.target, held),
         )
 
-    def _mean_losses(self, first: Tensor, second: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def _mean_losses(self, first: Tensor, second: Tensor, read: _Inputs, weight: Tensor) -> Tensor:
+        every = torch.arange(len(read.target))
         each = [
-            bradley_terry_loss(better=a, worse=b, target=target, weight=w / w.sum(), lapse=self.settings.lapse)
+            self._loss(a[None], b[None], read, every, (w / w.sum())[None])
             for a, b, w in zip(first, second, weight, strict=True)
         ]
         return torch.stack(each)

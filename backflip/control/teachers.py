@@ -1,8 +1,8 @@
 """Simulated teachers: what a person would say of a clip, from what the clip shows.
 
 Two ways to look: `Backflip` sees poses, as a person sees a film, and wants a backflip (goals.py has more wishes);
-`TrueReward` knows the true reward of the clip's steps (sealed from the agent), as in the published measurements. How people err comes on top:
-B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of one.
+`TrueReward` knows the true reward of the clip's steps (sealed from the agent), as in the published measurements. How
+people err comes on top: B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of one.
 """
 
 from __future__ import annotations

@@ -95,6 +95,12 @@ class Config:
         for name in ("steps", "clip", "first_fit", "fit", "episodes", "evaluation_horizon", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
         require(
+            self.predictor.target == "comparisons" or (self.labellers == "simulated" and not self.answers),
+            "predictor.target",
+            seen=self.predictor.target,
+            wanted="'comparisons', unless a simulated teacher of this run gives all answers: nobody else has scores",
+        )
+        require(
             self.clip <= self.agent.steps,
             "clip",
             seen=self.clip,
@@ -114,7 +120,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with: means over evaluation episodes. `flips` are a Hopper's; `measured` the goal's own figures."""
+    """What a run ends with: means over evaluation episodes. `flips` are a Hopper's, `measured` the goal's figures."""
 
     env: str
     reward: str
@@ -288,7 +294,8 @@ class _Work:
 
     def compared(self, fresh: list[tuple[int, Answer]]) -> Comparisons | None:
         """All that was answered so far, or the newest of it; None where nothing says which is better."""
-        parts = [self.data, self.conversation.comparisons(fresh)]
+        score = None if self.config.predictor.target == "comparisons" else lambda clip: self.teacher.score(*clip)
+        parts = [self.data, self.conversation.comparisons(fresh, score=score)]
         known = [part for part in parts if part is not None]
         if not known:
             return None
