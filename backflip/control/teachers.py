@@ -26,7 +26,7 @@ from backflip.records import Answer, Labeller, Question
 
 __all__ = ["B_PREF", "Backflip", "Clip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
 
-GoalName = Literal["backflip", "forward", "reward", "one_leg", "rear"]
+GoalName = Literal["backflip", "forward", "reward", "one_leg", "rear", "level"]
 Clip = tuple[Segment, NDArray[np.float64] | None]  # a segment and its sealed rewards
 
 
@@ -106,7 +106,7 @@ class TeacherSettings:
 
     goal: GoalName = "backflip"
     """backflip, forward: the poses of a Hopper; reward: the true reward of a clip; one_leg, rear: the poses of a
-    HalfCheetah (control/goals.py)."""
+    HalfCheetah, and level: the pictures of Enduro (control/goals.py)."""
     penalty: float = 0.05
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
     roll: float = 0.0

@@ -26,7 +26,7 @@ from backflip.control.agent import PPOSettings
 from backflip.control.asking import AskingSettings, choose_pairs, due, random_pairs
 from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import EnvSettings
-from backflip.control.evaluator import Evaluation, evaluate
+from backflip.control.evaluator import evaluate
 from backflip.control.goals import GOALS
 from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
@@ -324,12 +324,16 @@ class _Work:
     def result(self) -> Result:
         """Evaluates the policy as it is."""
         config, agent = self.config, self.learner.agent
+        goal = GOALS.get(config.teacher.goal)
+        goal = goal if goal and goal.env == config.env.env else None
         found = evaluate(
             lambda seen: agent.act(seen, greedy=config.reward != "random").actions.numpy(),
             config.env,
             episodes=config.episodes,
             horizon=config.evaluation_horizon,
+            pictures=goal is not None and goal.pictures,
         )
+        shown = found.pictures if goal and goal.pictures else found.poses
         return Result(
             env=config.env.env,
             reward=config.reward,
@@ -338,13 +342,8 @@ class _Work:
             cpu_seconds=round(self.cpu, 1),
             true_return=float(np.mean(found.true_returns)),
             flips=None if found.mean_flips is None else asdict(found.mean_flips),
-            measured=_measured(config, found),
+            measured=None if goal is None or shown is None else goal.measured(shown),
         )
-
-
-def _measured(config: Config, found: Evaluation) -> dict[str, float] | None:
-    goal = GOALS.get(config.teacher.goal)
-    return goal.measured(found.poses) if goal and found.poses is not None and goal.env == config.env.env else None
 
 
 def _reused(config: Config) -> Comparisons | None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from backflip.control.envs import EnvSettings
+from backflip.control.evaluator import evaluate
 from backflip.control.goals import GOALS, GoalEye
 from backflip.control.planar import figure, limb_ends
 from backflip.control.segments import Segment
@@ -82,6 +84,41 @@ def test_rear_pays_for_height_on_the_hind_foot_and_not_for_walking() -> None:
     assert figures["upright_share"] == 0.75
     assert figures["longest_stand"] == 2
     assert figures["strayed_metres"] == 0
+
+
+def _picture(*cars: int, row: int = 57, wide: int = 9) -> NDArray[np.uint8]:
+    """A grey road with its edges, and cars whose left ends stand in these columns."""
+    picture = np.full((84, 84), 40, dtype=np.uint8)
+    picture[:, 5:8], picture[:, 70:72] = 130, 150
+    for column in cars:
+        picture[row : row + 4, column : column + wide] = 110
+    return picture
+
+
+def test_level_is_a_second_car_in_the_rows_of_ones_own() -> None:
+    pictures = np.stack(
+        [_picture(40), _picture(40, 55), _picture(40) | _picture(60, row=44), _picture(10, 61), _picture()]
+    )
+    assert GOALS["level"].steps(pictures).tolist() == [0, 1, 0, 1, 0]
+    figures = GOALS["level"].measured(pictures[None, [1, 1, 0, 3]])
+    assert figures == {"level_share": 0.75, "longest_level": 2}
+    stacks = np.repeat(pictures[:, None], 4, axis=1)
+    clip = Segment("ALE/Enduro-v5", stacks, np.zeros(5, dtype=np.int64), None)
+    assert Teacher(TeacherSettings(goal="level", mistakes=0.0), seed=0).score(clip) == 2
+
+
+def test_a_car_that_is_overtaken_in_enduro_is_level_for_a_while() -> None:
+    played = evaluate(
+        lambda seen: np.ones(len(seen), dtype=np.int64),  # full speed ahead
+        EnvSettings("ALE/Enduro-v5"),
+        episodes=2,
+        horizon=150,
+        pictures=True,
+    )
+    assert played.pictures is not None
+    assert played.pictures.shape == (2, 150, 84, 84)
+    share = GOALS["level"].measured(played.pictures)["level_share"]
+    assert 0 < share < 0.5
 
 
 def test_a_teacher_goes_by_the_goal_and_refuses_other_robots() -> None:
