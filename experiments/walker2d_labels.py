@@ -35,7 +35,7 @@ __all__ = ["SIZES", "Agreement", "Data", "Found", "agreement", "found_at_random"
 
 ABOUT = (
     "walker2d-medium-expert, 110 pairs labelled by one person (28 % ties) and by the true return; 30 held out, drawn "
-    "anew for each of 20 seeds; accuracy on held-out pairs that the judge did not tie, bootstrap over pairs"
+    "anew for each of 10 seeds; accuracy on held-out pairs that the judge did not tie, bootstrap over pairs"
 )
 FILES: Final = ("num100_human_train", "num100_human_eval")
 NAME: Final = "walker2d-medium-expert-v2__"
@@ -83,8 +83,8 @@ class Agreement:
     data: Path = field(metadata=NOT_FINGERPRINTED)
     learned_from: Judge
     answers: int
-    seeds: int = 20
-    steps: int = 500
+    seeds: int = 10
+    steps: int = 200
     seed: int = 0
 
 
