@@ -41,6 +41,8 @@ class Wanted:
     """Run at most so many cells; 0: all."""
     only: str = ""
     """Run only cells whose name has this in it."""
+    anew: bool = False
+    """Begin from nothing what was begun and has not ended: after a change of settings it could not go on."""
     at_once: int = 1
     """So many cells side by side, a process each."""
     threads: int = 1
@@ -77,7 +79,7 @@ def _work(wanted: Wanted) -> None:
     """Runs what is missing."""
     torch.set_num_threads(wanted.threads)
     table = wanted.made()
-    errors = run_missing(table, out=wanted.place, most=wanted.most, only=wanted.only)
+    errors = run_missing(table, out=wanted.place, most=wanted.most, only=wanted.only, anew=wanted.anew)
     print(outlook(table), flush=True)
     if errors:
         raise BackflipError(f"{len(errors)} cells failed; the same command tries them again: {'; '.join(errors)}")

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,11 +89,12 @@ def status(cell: Cell) -> str:
     return "missing" if record is None else record.status
 
 
-def run_missing(table: Table, *, out: Path, most: int = 0, only: str = "") -> list[str]:
+def run_missing(table: Table, *, out: Path, most: int = 0, only: str = "", anew: bool = False) -> list[str]:
     """Runs the cells that have not ended (at most `most` of them, 0 for all), and writes the results after each.
 
     What another process is at is left to it. A cell that fails is passed over: its error is returned, and stands in the
-    results.
+    results. With `anew`, what was begun and not ended is begun from nothing: after a change of settings it could not
+    go on.
     """
     begun, errors = 0, []
     for cell in table.cells:
@@ -102,6 +104,8 @@ def run_missing(table: Table, *, out: Path, most: int = 0, only: str = "") -> li
             if not mine or status(cell) == "done":
                 continue
             begun += 1
+            if anew:
+                shutil.rmtree(cell.config.folder, ignore_errors=True)
             print(f"{table.name}: {cell.name}", flush=True)
             try:
                 told = cell.run(cell.config)

@@ -223,6 +223,8 @@ class _Work:
         """One rollout, and what is learned from it."""
         self.learner.rollout()
         metrics: dict[str, float] = {"control/steps": self.learner.steps}
+        if (paid := self.learner.recorder.paid()) is not None:
+            metrics["control/true_reward"] = paid  # written, and read by nothing that learns
         if self.config.reward == "answers":
             metrics |= self.listen()
             if self.data is None:  # nothing to learn from yet: the agent keeps exploring as it is

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from backflip.control.asking import AskingSettings
 from backflip.control.envs import EnvSettings
 from backflip.control.teachers import TeacherSettings
 from backflip.errors import TrainingDiverged
-from backflip.recipes.control import Config
+from backflip.recipes.control import Config, run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -74,6 +75,24 @@ def test_missing_cells_are_run_and_ended_ones_told(tmp_path: Path) -> None:
     assert (row["reward"], row["answers"], row["mistakes"], row["steps"]) == ("answers", 4, 0.1, 10)
     assert "clean_flips_per_1000_steps" not in row  # this is no Hopper
     assert outlook(table).hours == 0
+
+
+def test_what_was_begun_by_other_settings_is_begun_anew_if_asked(tmp_path: Path) -> None:
+    out = tmp_path / "small.json"
+    with registered() as env:
+        table = _table(tmp_path, env)
+        first = table.cells[0].config.folder
+        other = replace(table.cells[0].config, steps=20)
+        with pytest.raises(RuntimeError, match="stop"):
+            run(other, after_rollout=_stop)
+        assert any("other work" in error for error in run_missing(table, out=out, most=1))
+        assert run_missing(table, out=out, most=1, anew=True) == []
+        assert status(table.cells[0]) == "done"
+        assert first.exists()
+
+
+def _stop(_: int) -> None:
+    raise RuntimeError("stop")
 
 
 def test_a_cell_that_fails_is_told_and_the_next_one_run(tmp_path: Path) -> None:
