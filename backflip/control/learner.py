@@ -46,6 +46,7 @@ class Learner:
         seed: int,
         reseed_every: int,
         stages: Sequence[Stage] = (),
+        stagger: bool = False,
         witness: bool = False,
     ) -> None:
         for horizon in (env.horizon, *(stage.horizon for stage in stages)):
@@ -56,7 +57,7 @@ class Learner:
                 seen=horizon,
                 wanted=f"a multiple of a rollout's {agent.steps} steps that divides the {block} between checkpoints",
             )
-        self.seed, self._every, self._stages = seed, reseed_every, stages
+        self.seed, self._every, self._stages, self._stagger = seed, reseed_every, stages, stagger
         self.recorder = Recorder(env.env)
         self.envs = make_envs(env, witness=self.recorder.witness if witness else None)
         self.agent = PPO(self.envs.space, agent, count=env.count, seed=seed)
@@ -88,17 +89,20 @@ class Learner:
         begun = (self.rollouts - within) * self.agent.settings.steps * self.envs.count
         stage = next((s for s in self._stages if begun < s.until), None)
         horizon = stage.horizon if stage else self.envs.settings.horizon
-        if within == 0:
+        if within == 0 or self._observations is None:
             return self.envs.reset(seed_of(self.seed, "episode", self.rollouts), horizon=horizon)
-        if within * self.agent.settings.steps % horizon == 0 or self._observations is None:
+        rollouts = horizon // self.agent.settings.steps  # of an episode
+        late = np.arange(self.envs.count) if self._stagger else np.zeros(self.envs.count, dtype=int)
+        anew = (within + late) % rollouts == 0
+        if anew.all():
             return self.envs.reset(horizon=horizon)
-        return self._observations
+        return self.envs.renew(anew) if anew.any() else self._observations
 
-    def learn(self, rewards: Tensor) -> dict[str, float]:
-        """Updates the agent by the rewards, (steps, count), of the rollout; returns metrics."""
+    def learn(self, rewards: Tensor, done: float = 0.0) -> dict[str, float]:
+        """Updates the agent by the rewards, (steps, count), of the rollout, after so much of the run; metrics."""
         if self._observations is None:
             return {}
-        return self.agent.returns(rewards, self._observations) | self.agent.update()
+        return self.agent.returns(rewards, self._observations) | self.agent.update(done)
 
     def forget(self) -> None:
         """Drops the rollout without learning from it, as a policy does that is to stay random."""

@@ -11,6 +11,7 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from control_kit import registered
@@ -21,10 +22,11 @@ from backflip.control.envs import EnvSettings
 from backflip.control.teachers import TeacherSettings
 from backflip.errors import TrainingDiverged
 from backflip.recipes.control import Config, run
+from backflip.runs import MetricsWriter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments import backflip
+from experiments import backflip, curves
 from experiments.cells import Cell, Table, rows, run_missing, status, write_results
 from experiments.outlook import outlook, share
 
@@ -175,3 +177,20 @@ def test_the_backflips_table_has_every_seed_and_comparison(tmp_path: Path) -> No
     assert len({c.config.steps for c in table.cells}) == 1  # equal steps for all
     assert {c.config.teacher.mistakes for c in table.cells} == {0.1}
     assert {(c.config.episodes, c.config.evaluation_horizon) for c in table.cells} == {(20, 1000)}
+
+
+def test_curves_are_medians_over_seeds(tmp_path: Path) -> None:
+    for seed, flips in enumerate(([0.0, 2.0], [1.0, 3.0], [5.0, 7.0])):
+        lines = [{"control/steps": 10 * (i + 1), "flips/clean_flips": value} for i, value in enumerate(flips)]
+        folder = tmp_path / f"answers-300-seed-{seed}"
+        folder.mkdir()
+        writer = MetricsWriter(folder)
+        for step, line in enumerate(lines):
+            writer.write(step, line)
+        writer.close()
+    band = curves.medians(tmp_path, "answers-300")
+    assert band == [(10, 1.0, 0.0, 5.0), (20, 2.0, 1.0, 6.0)]  # the last rollouts are averaged
+    assert curves.main([str(tmp_path), str(tmp_path / "curves.svg")]) == 0
+    drawn = ET.fromstring((tmp_path / "curves.svg").read_text())
+    assert len([part for part in drawn if part.tag.endswith("polyline")]) == 1
+    assert curves.main([]) == 2
