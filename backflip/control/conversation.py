@@ -7,9 +7,11 @@ as segments in the run's folder, filed under the name that their question uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from backflip.control.predictor import Comparisons
@@ -98,17 +100,29 @@ class Conversation:
         """Answers in the order of their numbers, from after this number on."""
         yield from self.store.answers(after=after, project=self.project, purpose=self.purpose)
 
-    def comparisons(self, answers: Iterable[tuple[int, Answer]]) -> Comparisons | None:
-        """What the answers say, ties as halves; None where none says anything ("cannot tell")."""
+    def comparisons(
+        self, answers: Iterable[tuple[int, Answer]], *, score: Callable[[Clip], float] | None = None
+    ) -> Comparisons | None:
+        """What the answers say, ties as halves; None where none says anything ("cannot tell").
+
+        `score` is a simulated teacher's, where it is to tell how good it holds each clip.
+        """
         rows: list[tuple[Segment, Segment, float, str]] = []
+        scores: list[tuple[float, float]] = []
         for _, answer in answers:
             question = self.store.question(answer.question)
             names = {c.id: segment_of(str(c.media)) for c in question.candidates}
+            said = list(pairs(answer, ties="half"))
             rows += [
-                (self._segment(names[p.better]), self._segment(names[p.worse]), p.target, _key(answer, p))
-                for p in pairs(answer, ties="half")
+                (self._segment(names[p.better]), self._segment(names[p.worse]), p.target, _key(answer, p)) for p in said
             ]
-        return Comparisons.of(rows) if rows else None
+            if score is not None:
+                known = {c.id: score(self._clip(c)) for c in question.candidates}
+                scores += [(known[p.better], known[p.worse]) for p in said]
+        if not rows:
+            return None
+        data = Comparisons.of(rows)
+        return data if score is None else replace(data, scores=torch.tensor(scores, dtype=torch.float32))
 
 
 def _key(answer: Answer, pair: Any) -> str:

@@ -193,7 +193,7 @@ class _EnvPool:
             num_threads=1,
             seed=seed,
             max_episode_steps=_FOREVER,
-            **{**self._robot.options, **self._settings.options},
+            **{**self._robot.options, **self._robot.endless, **self._settings.options},
         )
 
     def start(self, seed: int | None) -> _Seen:
@@ -214,9 +214,11 @@ class _EnvPool:
         return self._seen(observations, rewards, ended | cut, info)
 
     def _seen(self, observations: Any, rewards: Any, ended: Any, info: Mapping[str, Any]) -> _Seen:
-        hidden = [np.asarray(info[name])[:, None] for name in self._robot.hidden]
-        pose = np.concatenate([*hidden, observations[:, : self._robot.pose - len(hidden)]], axis=1)
-        return _Seen(observations.astype(np.float32), rewards, ended, pose)
+        robot = self._robot
+        hidden = [np.asarray(info[name])[:, None] for name in robot.hidden]
+        shown = robot.read(observations) if robot.read else observations[:, : robot.pose - len(hidden)]
+        paid = robot.paid(observations, rewards) if robot.paid else rewards
+        return _Seen(observations.astype(np.float32), paid, ended, np.concatenate([*hidden, shown], axis=1))
 
     def close(self) -> None:
         self._pool.close()

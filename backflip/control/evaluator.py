@@ -24,6 +24,7 @@ class Evaluation:
     true_returns: tuple[float, ...]
     flips: tuple[FlipCount, ...]  # of each episode; empty but for the Hopper
     poses: NDArray[np.float64] | None  # (episodes, steps + 1, nq)
+    pictures: NDArray[np.uint8] | None = None  # (episodes, steps, height, width): the newest of each stack, if asked
 
     @property
     def mean_flips(self) -> FlipCount | None:
@@ -31,20 +32,29 @@ class Evaluation:
 
 
 def evaluate(
-    act: Callable[[NDArray[Any]], NDArray[Any]], env: EnvSettings, *, episodes: int, horizon: int, seed: int = 0
+    act: Callable[[NDArray[Any]], NDArray[Any]],
+    env: EnvSettings,
+    *,
+    episodes: int,
+    horizon: int,
+    seed: int = 0,
+    pictures: bool = False,
 ) -> Evaluation:
     """Plays `episodes` side by side; equal seeds give equal starts, none of which was trained on."""
+    shown: list[NDArray[np.uint8]] = []
     rewards: list[NDArray[np.float64]] = []
     envs = make_envs(replace(env, count=episodes, horizon=horizon), witness=lambda r: rewards.append(np.array(r)))
     try:
         observations = envs.reset(FIRST_SEED + seed)
         poses = [envs.states()]
         for _ in range(horizon):
+            shown += [observations[:, -1].copy()] if pictures else []
             observations = envs.step(act(observations))
             poses.append(envs.states())
     finally:
         envs.close()
     kept = [p for p in poses if p is not None]
     stacked = np.stack(kept, axis=1) if kept else None
+    seen = np.stack(shown, axis=1) if shown else None
     flips = tuple(count_flips(p) for p in stacked) if stacked is not None and env.env.startswith("Hopper") else ()
-    return Evaluation(tuple(float(r) for r in np.sum(rewards, axis=0)), flips, stacked)
+    return Evaluation(tuple(float(r) for r in np.sum(rewards, axis=0)), flips, stacked, seen)

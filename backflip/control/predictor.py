@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from backflip.config import require
+from backflip.config import LATER, require
 from backflip.control.features import Features, Look
 from backflip.control.members import ConvolutionalMembers, DenseMembers
 from backflip.control.policies import Normaliser
@@ -49,12 +49,14 @@ class PredictorSettings:
     minibatch: int = 32
     """Answers of a step."""
     l2: float = 0.1
-    """Every member's L2 at the start; it adapts."""
+    """Every member's L2 at the start; it adapts. 0: there is none, ever."""
     ratio: tuple[float, float] = (1.1, 1.5)
     """L2 falls where held-out loss over training loss is below the first, and rises above the second."""
     look: Look = "observation"
     """What is read of a vector: the observation; for the Hopper also each link's height and touch (kinematics), or
     velocities, heights and touches alone (motion)."""
+    target: Literal["comparisons", "scores"] = field(default="comparisons", metadata=LATER)
+    """What is fitted: which clip is better; or, to compare with, the very scores of clips by a simulated teacher."""
     std: float = 1.0
     """Deviation of the rewards that the agent gets (H: 1 for MuJoCo, 0.05 for Atari)."""
 
@@ -69,12 +71,16 @@ class PredictorSettings:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Answers to "which of two clips is better", all of one length. `target` is 1, 0, or 0.5 for a tie."""
+    """Answers to "which of two clips is better", all of one length. `target` is 1, 0, or 0.5 for a tie.
+
+    `scores` are a simulated teacher's of each clip, where it tells them: no person can.
+    """
 
     observations: Tensor  # (answers, 2, steps, *observation)
     actions: Tensor  # (answers, 2, steps, n) or (answers, 2, steps)
     target: Tensor  # (answers,), how far the first is preferred
     keys: tuple[str, ...]  # of the answers: which member an answer counts for follows from it
+    scores: Tensor | None = None  # (answers, 2)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -103,11 +109,15 @@ class Comparisons:
             torch.cat([self.actions, other.actions]),
             torch.cat([self.target, other.target]),
             self.keys + other.keys,
+            None if self.scores is None or other.scores is None else torch.cat([self.scores, other.scores]),
         )
 
     def last(self, count: int) -> Comparisons:
         """The newest `count` of them (H trains on the last 3,000 in Atari)."""
-        return Comparisons(self.observations[-count:], self.actions[-count:], self.target[-count:], self.keys[-count:])
+        scores = None if self.scores is None else self.scores[-count:]
+        return Comparisons(
+            self.observations[-count:], self.actions[-count:], self.target[-count:], self.keys[-count:], scores
+        )
 
 
 class _Inputs(NamedTuple):
@@ -116,6 +126,7 @@ class _Inputs(NamedTuple):
     parts: tuple[Tensor, ...]  # (answers, 2, steps, ..) each: pictures and actions, or one vector of numbers
     target: Tensor  # (answers,)
     counts: Tensor  # (members, answers)
+    scores: Tensor | None  # (answers, 2), of mean 0 and deviation 1, where these are fitted
 
 
 def _stack(pairs: Sequence[tuple[Any, Any]]) -> Tensor:
@@ -206,7 +217,8 @@ class Ensemble:
             if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
                 self.net.eval()
                 train, held, right = self._losses(read)
-                self.l2 = adapted(self.l2, held / train, self.settings.ratio)
+                if self.settings.l2:
+                    self.l2 = adapted(self.l2, held / train, self.settings.ratio)
                 self.net.train()
         self.net.eval()
         metrics = {
@@ -225,8 +237,14 @@ class Ensemble:
         if fresh and self._features is not None:
             self.look.forget()
             self.look.see(seen)
-        parts = self._parts(seen, acted)
-        return _Inputs(tuple(x.unflatten(0, shape) for x in parts), data.target, self._bootstrap(data.keys))
+        parts = tuple(x.unflatten(0, shape) for x in self._parts(seen, acted))
+        scores = self._scores(data) if self.settings.target == "scores" else None
+        return _Inputs(parts, data.target, self._bootstrap(data.keys), scores)
+
+    def _scores(self, data: Comparisons) -> Tensor:
+        if data.scores is None:
+            raise DataError("the answers come without scores; wanted a simulated teacher's, to fit target 'scores'")
+        return (data.scores - data.scores.mean()) / data.scores.std().clamp(min=1e-6)
 
     def _both(self, read: _Inputs, picked: Tensor, member: int | None = None) -> tuple[Tensor, Tensor]:
         """The sums over the first and over the second clip of the picked answers, (members, picked), or of a member."""
@@ -241,18 +259,21 @@ class Ensemble:
         counts = read.counts[:, picked]
         weight = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
         if self._features is None:  # batch norm takes in all pictures; convolutions are one call for all members
-            first, second = self._both(read, picked)
-            return self._compare(first, second, read.target[picked].expand_as(first), weight)
+            return self._compare(*self._both(read, picked), read, picked, weight)
         losses = []
         for member, mine in enumerate(weight):
             counted = mine.nonzero().squeeze(1)  # the others are held out from this member: no need to look at them
             if len(counted):
                 chosen = picked[counted]
-                losses.append(self._compare(*self._both(read, chosen, member), read.target[chosen], mine[counted]))
+                losses.append(self._compare(*self._both(read, chosen, member), read, chosen, mine[counted]))
         return torch.stack(losses).sum() if losses else torch.zeros(())
 
-    def _compare(self, first: Tensor, second: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        lapse = self.settings.lapse
+    def _compare(self, first: Tensor, second: Tensor, read: _Inputs, picked: Tensor, weight: Tensor) -> Tensor:
+        """Of the clips' sums, (picked,) or (members, picked): the sum of what is weighted so."""
+        if read.scores is not None:
+            error = (torch.stack([first, second], dim=-1) - read.scores[picked]).square().mean(dim=-1)
+            return (weight * error).sum()
+        target, lapse = read.target[picked].expand_as(first), self.settings.lapse
         return bradley_terry_loss(better=first, worse=second, target=target, weight=weight, lapse=lapse)
 
     def _step(self, read: _Inputs, picked: Tensor) -> None:
@@ -280,14 +301,14 @@ class Ensemble:
         first, second = (torch.cat(side, dim=1) for side in zip(*both, strict=True))
         held = (read.counts == 0).float()
         return (
-            self._mean_losses(first, second, read.target, read.counts),
-            self._mean_losses(first, second, read.target, held),
+            self._mean_losses(first, second, read, read.counts),
+            self._mean_losses(first, second, read, held),
             _right(first, second, read.target, held),
         )
 
-    def _mean_losses(self, first: Tensor, second: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        parts = zip(first, second, weight, strict=True)
-        return torch.stack([self._compare(a, b, target, w / w.sum()) for a, b, w in parts])
+    def _mean_losses(self, first: Tensor, second: Tensor, read: _Inputs, weight: Tensor) -> Tensor:
+        every, parts = torch.arange(len(read.target)), zip(first, second, weight, strict=True)
+        return torch.stack([self._compare(a, b, read, every, w / w.sum()) for a, b, w in parts])
 
     def _bootstrap(self, keys: Sequence[str]) -> Tensor:
         fresh = [key for key in keys if key not in self._counts]

@@ -121,7 +121,7 @@ class Recorder:
         self._rewards: list[NDArray[np.float64]] = []
 
     def witness(self, rewards: NDArray[np.float64]) -> None:
-        """Is told the true rewards of a step; nobody but `cut` reads them."""
+        """Is told the true rewards of a step; nobody but `cut` and `paid` read them."""
         self._rewards.append(np.array(rewards))
 
     def start(self, states: NDArray[np.float64] | None) -> None:
@@ -151,6 +151,10 @@ class Recorder:
     @property
     def actions(self) -> NDArray[Any]:
         return np.stack(self._actions)
+
+    def paid(self) -> float | None:
+        """The mean true reward of a step, for curves that people look at; None where nobody is told it."""
+        return float(np.mean(self._rewards)) if self._rewards else None
 
     def cut(self, places: Sequence[tuple[int, int]], length: int) -> list[tuple[Segment, NDArray[np.float64] | None]]:
         """Segments (with sealed rewards) of `length` steps from each place: (environment, first step)."""

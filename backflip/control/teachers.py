@@ -1,8 +1,8 @@
 """Simulated teachers: what a person would say of a clip, from what the clip shows.
 
-Two ways to look: `Backflip` sees poses, as a person sees a film, and wants a backflip; `TrueReward` knows the true
-reward of the clip's steps (sealed from the agent), as in the published measurements. How people err comes on top:
-B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of one.
+Two ways to look: `Backflip` sees poses, as a person sees a film, and wants a backflip (goals.py has more wishes);
+`TrueReward` knows the true reward of the clip's steps (sealed from the agent), as in the published measurements. How
+people err comes on top: B-Pref's six kinds of teacher (arXiv 2111.03026, section 4.1) are settings of one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from backflip.config import require
 from backflip.control.flips import TURN, contacts
+from backflip.control.goals import GOALS, GoalEye
 from backflip.control.segments import Recorder, Segment
 from backflip.errors import DataError
 from backflip.feedback.oracle import SimulatedLabeller
@@ -25,7 +26,7 @@ from backflip.records import Answer, Labeller, Question
 
 __all__ = ["B_PREF", "Backflip", "Clip", "Eye", "Teacher", "TeacherSettings", "TrueReward", "backflip_steps"]
 
-Goal = Literal["backflip", "forward", "reward"]
+GoalName = Literal["backflip", "forward", "reward", "one_leg", "rear", "level"]
 Clip = tuple[Segment, NDArray[np.float64] | None]  # a segment and its sealed rewards
 
 
@@ -123,8 +124,9 @@ def _worth(turns: NDArray[np.float64], power: float) -> NDArray[np.float64]:
 class TeacherSettings:
     """A simulated teacher: what it looks at, and how it errs (B-Pref's parameters)."""
 
-    goal: Goal = "backflip"
-    """backflip, forward: the poses of a Hopper; reward: the true reward of a clip."""
+    goal: GoalName = "backflip"
+    """backflip, forward: the poses of a Hopper; reward: the true reward of a clip; one_leg, rear: the poses of a
+    HalfCheetah, and level: the pictures of Enduro (control/goals.py)."""
     penalty: float = 0.05
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
     roll: float = 0.0
@@ -172,6 +174,8 @@ B_PREF: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 
 
 def _eye(settings: TeacherSettings) -> Eye:
+    if settings.goal in GOALS:
+        return GoalEye(settings.goal)
     if settings.goal == "backflip":
         return Backflip(penalty=settings.penalty, roll=settings.roll, power=settings.power)
     return Forward() if settings.goal == "forward" else TrueReward()

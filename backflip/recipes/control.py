@@ -30,6 +30,7 @@ from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import EnvSettings
 from backflip.control.evaluator import evaluate
 from backflip.control.flips import count_flips, mean_flips
+from backflip.control.goals import GOALS
 from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
@@ -110,6 +111,12 @@ class Config:
         for name in ("steps", "clip", "first_fit", "fit", "episodes", "evaluation_horizon", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
         require(
+            self.predictor.target == "comparisons" or (self.labellers == "simulated" and not self.answers),
+            "predictor.target",
+            seen=self.predictor.target,
+            wanted="'comparisons', unless a simulated teacher of this run gives all answers: nobody else has scores",
+        )
+        require(
             self.clip <= self.learns.steps,
             "clip",
             seen=self.clip,
@@ -139,7 +146,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with. `flips` is the mean over evaluation episodes, for the Hopper."""
+    """What a run ends with: means over evaluation episodes. `flips` are a Hopper's, `measured` the goal's figures."""
 
     env: str
     reward: str
@@ -148,9 +155,11 @@ class Result:
     cpu_seconds: float
     true_return: float
     flips: Mapping[str, float] | None
+    measured: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
         flips = "" if self.flips is None else f", {self.flips['clean_flips']:.2f} clean flips per 1000 steps"
+        flips += "".join(f", {name} {value:.2f}" for name, value in (self.measured or {}).items())
         return (
             f"{self.env} after {self.steps} steps and {self.answers} answers: true return {self.true_return:.1f}"
             f"{flips}; {self.cpu_seconds:.0f} seconds of one core"
@@ -245,6 +254,8 @@ class _Work:
         """One rollout, and what is learned from it."""
         self.learner.rollout()
         metrics: dict[str, float] = {"control/steps": self.learner.steps}
+        if (paid := self.learner.recorder.paid()) is not None:
+            metrics["control/true_reward"] = paid  # written, and read by nothing that learns
         if self.config.reward == "answers":
             if self.learner.agent.curious:  # it explores by itself before anybody is asked
                 return metrics | self.learner.explore()
@@ -332,7 +343,8 @@ class _Work:
 
     def compared(self, fresh: list[tuple[int, Answer]]) -> Comparisons | None:
         """All that was answered so far, or the newest of it; None where nothing says which is better."""
-        parts = [self.data, self.conversation.comparisons(fresh)]
+        score = None if self.config.predictor.target == "comparisons" else lambda clip: self.teacher.score(*clip)
+        parts = [self.data, self.conversation.comparisons(fresh, score=score)]
         known = [part for part in parts if part is not None]
         if not known:
             return None
@@ -383,12 +395,16 @@ class _Work:
     def result(self) -> Result:
         """Evaluates the policy as it is."""
         config, agent = self.config, self.learner.agent
+        goal = GOALS.get(config.teacher.goal)
+        goal = goal if goal and goal.env == config.env.env else None
         found = evaluate(
             lambda seen: agent.act(seen, greedy=config.reward != "random").actions.numpy(),
             config.env,
             episodes=config.episodes,
             horizon=config.evaluation_horizon,
+            pictures=goal is not None and goal.pictures,
         )
+        shown = found.pictures if goal and goal.pictures else found.poses
         return Result(
             env=config.env.env,
             reward=config.reward,
@@ -397,6 +413,7 @@ class _Work:
             cpu_seconds=round(self.cpu, 1),
             true_return=float(np.mean(found.true_returns)),
             flips=None if found.mean_flips is None else asdict(found.mean_flips),
+            measured=None if goal is None or shown is None else goal.measured(shown),
         )
 
 

@@ -174,6 +174,32 @@ def test_it_learns_what_is_preferred_from_noisy_answers() -> None:
     assert metrics["predictor/answers"] == 200
 
 
+def test_scores_can_be_fitted_in_place_of_comparisons() -> None:
+    data = _comparisons(150)
+    scores = 40 + 3 * data.observations[..., 0].sum(dim=-1)  # of any scale
+    data = replace(data, scores=scores)
+    ensemble = Ensemble(SPACE, PredictorSettings(target="scores"), seed=2)
+    ensemble.fit(data.join(data).last(150), steps=300)
+    told = ensemble.sums(data.observations[:, 0], data.actions[:, 0]).mean(dim=0)
+    assert float(torch.corrcoef(torch.stack([told, scores[:, 0]]))[0, 1]) > 0.9
+    # the mean squared error of every clip, by hand
+    read = ensemble._inputs(data)
+    wanted = (scores - scores.mean()) / scores.std()
+    sums = torch.stack([ensemble.sums(data.observations[:, side], data.actions[:, side])[0] for side in (0, 1)], dim=1)
+    error = (sums - wanted).square().mean(dim=1)
+    held, _, _ = ensemble.losses(data)
+    expected = (error * read.counts[0]).sum() / read.counts[0].sum()
+    torch.testing.assert_close(held[0], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="without scores"):
+        ensemble.fit(_comparisons(5), steps=1)
+
+
+def test_without_l2_there_is_none_ever() -> None:
+    ensemble = Ensemble(SPACE, PredictorSettings(l2=0), seed=0)
+    assert ensemble.fit(_comparisons(20), steps=60)["predictor/l2"] == 0
+    assert (ensemble.l2 == 0).all()
+
+
 def test_contradictory_answers_alone_teach_nothing() -> None:
     one, other = _comparisons(40), _comparisons(40, flip=True)
     both = one.join(replace(other, keys=tuple(f"again {k}" for k in other.keys)))

@@ -198,6 +198,16 @@ def test_a_teacher_of_the_true_reward_reads_what_is_sealed(tmp_path: Path, point
     assert len(list((tmp_path / "run" / "sealed").iterdir())) == len(list((tmp_path / "run" / "segments").iterdir()))
 
 
+def test_the_teachers_very_scores_can_be_fitted_to_compare_with(tmp_path: Path, point: str) -> None:
+    fitted = PredictorSettings(hidden=8, target="scores")
+    result = _run(_config(tmp_path / "a", point, predictor=fitted))
+    _run(_config(tmp_path / "b", point))
+    assert result.answers == 24
+    assert _lines(tmp_path / "a")[0]["predictor/loss"] != _lines(tmp_path / "b")[0]["predictor/loss"]
+    with pytest.raises(ConfigError, match=r"predictor\.target"):
+        _config(tmp_path / "c", point, predictor=fitted, labellers="people")
+
+
 def test_other_work_in_the_folder_and_nonsense_are_refused(tmp_path: Path, point: str) -> None:
     _run(_config(tmp_path / "run", point))
     with pytest.raises(CheckpointError, match="other work"):
