@@ -19,27 +19,31 @@ ABOUT = "Hopper-v5, 20 evaluation episodes of 1000 steps from starts never train
 
 
 def hopper_backflip(
-    folder: Path, *, seed: int, reward: Reward = "answers", answers: int = 300, steps: int = 1_500_000
+    folder: Path, *, seed: int, reward: Reward = "answers", answers: int = 300, steps: int = 1_200_000
 ) -> Config:
-    """A Hopper that learns the backflip, in three to four minutes of one core.
+    """A Hopper that learns the backflip, in three minutes of one core.
 
-    Episodes lengthen later: at first 1000 steps would be 900 of lying about. The teacher is lenient until it has seen
-    turns, then strict.
+    Episodes lengthen early: what turns once has still to learn to get up and go on. The teacher is lenient until it has
+    seen turns, then strict; what it said when it was lenient is forgotten, a third of all.
     """
     return Config(
         folder=folder,
         env=EnvSettings("Hopper-v5", count=64, horizon=1000),
-        stages=((0.5, 200), (0.7, 400)),
-        agent=PPOSettings(steps=200, minibatch=800, entropy=0.01),
+        stages=((0.2, 200), (0.4, 400)),
+        stagger=True,
+        agent=PPOSettings(steps=200, minibatch=800, entropy=0.01, anneal=0.35),
         predictor=PredictorSettings(look="motion"),
-        asking=AskingSettings(budget=answers, anneal=4e4),
+        asking=AskingSettings(budget=answers, anneal=1e6, until=0.75),
         teacher=TeacherSettings(
-            goal="backflip", penalty=0.02, roll=0.2, strict=1.0, strict_above=0.08, margin=1.0, mistakes=0.1
+            goal="backflip", power=1.5, penalty=0.0, roll=0.2, strict=0.5, strict_above=0.06, margin=0.5, mistakes=0.1
         ),
         reward=reward,
         steps=steps,
         first_fit=200,
-        fit=50,
+        fit=30,
+        last_answers=round(answers * 2 / 3),
+        contenders=5,
+        checkpoint_every=20,
         seed=seed,
     )
 
