@@ -196,6 +196,7 @@ CONTROL: Final[Mapping[str, Command]] = MappingProxyType(
         ),
         "demo": Command("a Hopper learns from comparisons of clips, with a GIF at the end", _control_demo),
         "teach": Command("a simulated teacher answers a run through the studio, in a person's time", _teach),
+        "film": Command("a GIF of what a run's policy does", _recipe("control film", "backflip.recipes.film")),
     }
 )
 

@@ -6,14 +6,14 @@ It lies here, and not among the torch functions of maths, so that agreement is r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from backflip.errors import DataError
 
-__all__ = ["Interval", "bootstrap_ratio", "wilson"]
+__all__ = ["Interval", "bootstrap_ratio", "told", "wilson"]
 
 _CHUNK = 1_000_000  # draws that are held in memory at once
 
@@ -64,3 +64,13 @@ def wilson(successes: int, total: int, *, z: float = 1.959964) -> tuple[float, f
     centre = (rate + extra / 2) / (1 + extra)
     half = z * math.sqrt(rate * (1 - rate) / total + extra / (4 * total)) / (1 + extra)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def told(found: Mapping[str, float], form: str, *, between: str = " ({} to {})", none: str = " (no interval)") -> str:
+    """`0.81 (0.74 to 0.87)`: `value`, `low` and `high` as `form` has numbers, never `-0.0`.
+
+    Ends that are equal are no interval: they are drawn from one unit, or from units that are all alike.
+    """
+    sign = "+" if form.startswith("+") else ""
+    value, low, high = (f"{found[name]:{sign}z{form.removeprefix(sign)}}" for name in ("value", "low", "high"))
+    return value + (none if found["low"] == found["high"] else between.format(low, high))

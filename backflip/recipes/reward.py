@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import DataError
 from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown, preference_calibration
+from backflip.feedback.intervals import told
 from backflip.feedback.pairs import Ties
 from backflip.feedback.store import Snapshot, Store
 from backflip.lm import lean, optim
@@ -147,8 +148,7 @@ class Result:
     def __str__(self) -> str:
         held = "nothing was held out"
         if self.accuracy:
-            value, low, high = (self.accuracy[name] for name in ("value", "low", "high"))
-            held = f"held-out accuracy {value:.3f} ({low:.3f} to {high:.3f}) on {self.held_out_pairs} pairs"
+            held = f"held-out accuracy {told(self.accuracy, '.3f')} on {self.held_out_pairs} pairs"
         return (
             f"reward model in {self.model}: {held}; trained on {self.pairs} pairs of {self.questions} questions, "
             f"answers up to number {self.answers['up_to']}; mean 0 on {self.normalised_on}"

@@ -260,6 +260,11 @@ def test_the_share_holds_out_whole_prompts(configure: Callable[..., sft.Config],
     assert sft._read(configure(validation_share=0.3, seed=1)).validation != data.validation
 
 
+def test_a_limit_takes_the_first_demonstrations_and_holds_out_the_same(configure: Callable[..., sft.Config]) -> None:
+    whole, few = sft._read(configure(validation_share=0.3)), sft._read(configure(validation_share=0.3, limit=4))
+    assert (few.train, few.validation) == (whole.train[:4], whole.validation)
+
+
 def test_every_demonstration_is_seen_once_an_epoch(configure: Callable[..., sft.Config]) -> None:
     config = configure(validation_share=0.0)
     trainer = sft._Trainer(config, sft._read(config), sft.world())
@@ -325,6 +330,7 @@ def test_a_loss_that_is_not_finite(configure: Callable[..., sft.Config], sft_mod
         {"learning_rate": 0.0},
         {"dropout": 1.0},
         {"validation_share": -0.1},
+        {"limit": 0},
         {"reward_model": None, "pick_by": "reward"},
         {"batch": 1, "pretraining": (Path("some.txt"),)},
         {"pretraining_length": 1},
