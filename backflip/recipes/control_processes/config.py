@@ -69,6 +69,11 @@ class Config(control.Config):
         """The media folder."""
         return self.media or media_beside(self.place)
 
+    @property
+    def early(self) -> int:
+        """Questions that are asked before they are due, so that people whom the agent waits for wait for nothing."""
+        return _LEAD if self.labellers == "people" and self.patience else 0
+
     def ahead(self, steps: int, answers: int) -> bool:
         """Whether an agent that has made so many steps is further on than so many answers warrant."""
         return due(self.asking, step=steps, steps=self.steps) > answers + _LEAD

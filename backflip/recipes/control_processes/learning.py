@@ -105,7 +105,7 @@ class _Predictor:
         """Asks what is due and what people have time for, about the newest clips."""
         asking = self.config.asking
         room = self.pace.room(
-            due=due(asking, step=steps, steps=self.config.steps),
+            due=min(asking.budget, due(asking, step=steps, steps=self.config.steps) + self.config.early),
             asked=self.count + len(self.waiting),
             waiting=len(self.waiting),
             now=now,
