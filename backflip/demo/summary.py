@@ -18,6 +18,7 @@ from rich.text import Text
 from backflip import __version__, pipeline
 from backflip.demo.curves import curves
 from backflip.evaluation.table import side_by_side
+from backflip.feedback.intervals import has_ends
 from backflip.lm.hub import ModelSource
 from backflip.recipes import evaluate, reward
 from backflip.runs import atomic_write_json, read_metrics, read_run
@@ -169,6 +170,8 @@ def _interval(name: str, form: str) -> Callable[[Mapping[str, Any]], str]:
         rate = figures[name]
         if rate is None:
             return "-"
+        if not has_ends(rate):
+            return f"{rate['value']:{form}}"
         low, high = (f"{rate[end]:{form}}" for end in ("low", "high"))
         return f"{rate['value']:{form}}\n{low.removesuffix('%')}–{high}"
 
@@ -177,7 +180,7 @@ def _interval(name: str, form: str) -> Callable[[Mapping[str, Any]], str]:
 
 def _kl(figures: Mapping[str, Any]) -> str:
     value = figures["kl_to_sft"]
-    return "-" if value is None else f"{'≤ ' * figures['kl_is_a_bound']}{value:.1f}"
+    return "-" if value is None else f"{'≤ ' * figures['kl_is_a_bound']}{value:z.1f}"
 
 
 _NAMES = {"base": "base", "base_prompted": "base,\nprompted", "sft": "SFT", "best_of_n": "best\nof n", "ppo": "PPO"}

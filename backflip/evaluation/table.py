@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
+from backflip.feedback.intervals import has_ends
 from backflip.feedback.keyboard import plain
 
 __all__ = ["comparison_table", "ratings_table", "side_by_side"]
@@ -36,7 +37,7 @@ def _cells(figures: Mapping[str, Any]) -> dict[str, str]:
     if figures["rm"] is not None:
         cells["rm"] = f"{figures['rm']:.2f}"
     if kl := figures["kl"]:
-        cells["KL"] = f"≤ {kl['value']:.2f}" if kl["bound"] else f"{kl['value']:.2f}"
+        cells["KL"] = f"{'≤ ' * kl['bound']}{kl['value']:z.2f}"
     cells |= {"tokens": f"{figures['tokens']:.1f}", "ended": f"{figures['eos_share']:.0%}"}
     kinds = (("win_rates", ""), ("same_length", ", same length"), ("length_controlled", ", length-controlled"))
     for kind, label in kinds:
@@ -57,7 +58,7 @@ def _interval(found: Mapping[str, float] | None, form: str) -> str:
     if found is None:
         return "-"
     value, low, high = (form.format(found[name]) for name in ("value", "low", "high"))
-    return f"{value}\n[{low}, {high}]"
+    return f"{value}\n[{low}, {high}]" if has_ends(found) else value
 
 
 def side_by_side(shown: Mapping[str, Any]) -> Group:

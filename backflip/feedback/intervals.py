@@ -6,14 +6,14 @@ It lies here, and not among the torch functions of maths, so that agreement is r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from backflip.errors import DataError
 
-__all__ = ["Interval", "bootstrap_ratio", "wilson"]
+__all__ = ["Interval", "bootstrap_ratio", "has_ends", "wilson"]
 
 _CHUNK = 1_000_000  # draws that are held in memory at once
 
@@ -51,6 +51,11 @@ def bootstrap_ratio(
     sums = np.concatenate([units[draw.integers(count, size=(row, count))].sum(axis=1) for row in rows])
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(above / below), float(low), float(high))
+
+
+def has_ends(found: Mapping[str, float]) -> bool:
+    """Whether `low` and `high` say anything: of one unit, or of units all alike, a bootstrap has no interval."""
+    return found["low"] < found["high"]
 
 
 def wilson(successes: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:

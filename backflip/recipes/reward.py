@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import DataError
 from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown, preference_calibration
+from backflip.feedback.intervals import has_ends
 from backflip.feedback.pairs import Ties
 from backflip.feedback.store import Snapshot, Store
 from backflip.lm import lean, optim
@@ -148,7 +149,8 @@ class Result:
         held = "nothing was held out"
         if self.accuracy:
             value, low, high = (self.accuracy[name] for name in ("value", "low", "high"))
-            held = f"held-out accuracy {value:.3f} ({low:.3f} to {high:.3f}) on {self.held_out_pairs} pairs"
+            ends = f"{low:.3f} to {high:.3f}" if has_ends(self.accuracy) else "no interval"
+            held = f"held-out accuracy {value:.3f} ({ends}) on {self.held_out_pairs} pairs"
         return (
             f"reward model in {self.model}: {held}; trained on {self.pairs} pairs of {self.questions} questions, "
             f"answers up to number {self.answers['up_to']}; mean 0 on {self.normalised_on}"

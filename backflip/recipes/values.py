@@ -26,7 +26,7 @@ from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import CheckpointError, DataError
 from backflip.evaluation.numbers import Number
 from backflip.evaluation.preference import Judged, accuracy
-from backflip.feedback.intervals import bootstrap_ratio
+from backflip.feedback.intervals import bootstrap_ratio, has_ends
 from backflip.feedback.store import Store
 from backflip.lm.backbone import Backbone, load_causal, load_classifier, load_tokenizer, save_classifier
 from backflip.lm.groups import GroupHeads, PairsOfGroups, alone, combined, fit_heads, pooled
@@ -407,7 +407,8 @@ def _stored(path: Path) -> Result:
 
 
 def _cell(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    ends = f"({found['low']:.3f} to {found['high']:.3f})" if has_ends(found) else "(no interval)"
+    return f"{found['value']:.3f} {ends}"
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backflip.errors import DataError
-from backflip.feedback.intervals import bootstrap_ratio
+from backflip.feedback.intervals import bootstrap_ratio, has_ends
 from backflip.feedback.quality import wilson
 
 
@@ -44,3 +44,8 @@ def test_nothing_to_estimate_is_refused() -> None:
         bootstrap_ratio([0.0], [0.0])
     with pytest.raises(DataError, match="1 numerators and 2 denominators"):
         bootstrap_ratio([1.0], [1.0, 1.0])
+
+
+def test_one_unit_has_no_interval() -> None:
+    assert not has_ends(bootstrap_ratio([3], [4])._asdict())
+    assert has_ends(bootstrap_ratio([3, 1], [4, 4])._asdict())

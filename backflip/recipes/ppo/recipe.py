@@ -115,7 +115,7 @@ def _train(
                 metrics |= _judge(trainer, validation, run)
             _record(trainer, run, metrics)
             _checkpoint(trainer, run)
-            step(note=f"score {metrics['objective/score']:.2f}, KL {metrics['objective/kl']:.1f}")
+            step(note=f"score {metrics['objective/score']:.2f}, KL {metrics['objective/kl']:z.1f}")
             if after_update:
                 after_update(trainer)
 
