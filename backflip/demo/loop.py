@@ -58,7 +58,7 @@ class Config:
     model: str | None = None
     """A hub id or a Transformers folder; none: SmolLM2-135M-Instruct, or a random model where the scale is tiny."""
     test_questions: int | None = None
-    """After the timed run: so many questions of each public test set, for the report; 0 does without, none: 20."""
+    """After the timed run: so many questions of each public test set, for the report; 0 does without, none: 12."""
 
     def __post_init__(self) -> None:
         require(0 <= self.mistakes < 0.5, "mistakes", seen=self.mistakes, wanted="0 to below 0.5")
@@ -109,7 +109,7 @@ def run(config: Config, *, console: Console | None = None) -> Path:
         console.print(f"and a picture of it: {draw(config.place)}", highlight=False)
     except DependencyError as error:
         console.print(str(error), highlight=False)
-    questions = {"demo": 20, "tiny": 2}[config.scale] if config.test_questions is None else config.test_questions
+    questions = {"demo": 12, "tiny": 2}[config.scale] if config.test_questions is None else config.test_questions
     look(loop, result, questions=questions, console=console)
     return path
 
