@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
 
+from backflip.feedback.intervals import told
+
 __all__ = ["BLOCKS", "PAGES", "Page", "main", "rendered", "tree_paths"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -427,11 +429,11 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _interval(found: Mapping[str, float] | None, form: str) -> str:
-    return "-" if found is None else f"{found['value']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
+    return "-" if found is None else told(found, form)
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
+    return "-" if value is None else f"{value:z{form}}"
 
 
 def _cell(text: str) -> str:

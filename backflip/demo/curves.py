@@ -42,5 +42,5 @@ def curves(metrics: Sequence[Mapping[str, Any]], title: str) -> Table:
     for name, label in CURVES.items():
         values = [value for _, value in series(metrics, name)]
         if values:
-            table.add_row(label, Text(sparkline(values), style="cyan"), f"{values[0]:.2f} → {values[-1]:.2f}")
+            table.add_row(label, Text(sparkline(values), style="cyan"), f"{values[0]:z.2f} → {values[-1]:z.2f}")
     return table

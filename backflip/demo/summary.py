@@ -18,7 +18,7 @@ from rich.text import Text
 from backflip import __version__, pipeline
 from backflip.demo.curves import curves
 from backflip.evaluation.table import side_by_side
-from backflip.feedback.intervals import has_ends
+from backflip.feedback.intervals import told
 from backflip.lm.hub import ModelSource
 from backflip.recipes import evaluate, reward
 from backflip.runs import atomic_write_json, read_metrics, read_run
@@ -140,8 +140,8 @@ def show(path: Path, result: pipeline.Result, console: Console, *, simulated: bo
         console.print(curves(read_metrics(Path(one.ppo.model).parent), title), "")
     console.print(_table(result.evaluation), "")
     console.print(_reward_line(result.rounds[-1].reward), "", highlight=False)
-    told = f"{_SIMULATED if simulated else _HUMAN} {_RANDOM if tiny else _SMALL} {_CAPTION}"
-    console.print(Panel(Text(told), title="read this too", title_align="left"))
+    caption = f"{_SIMULATED if simulated else _HUMAN} {_RANDOM if tiny else _SMALL} {_CAPTION}"
+    console.print(Panel(Text(caption), title="read this too", title_align="left"))
     console.print(f"all of it lies in {path.parent}; the figures are in {path}", highlight=False)
 
 
@@ -170,10 +170,7 @@ def _interval(name: str, form: str) -> Callable[[Mapping[str, Any]], str]:
         rate = figures[name]
         if rate is None:
             return "-"
-        if not has_ends(rate):
-            return f"{rate['value']:{form}}"
-        low, high = (f"{rate[end]:{form}}" for end in ("low", "high"))
-        return f"{rate['value']:{form}}\n{low.removesuffix('%')}–{high}"
+        return told(rate, form, between="\n{}–{}", none="\nnone").replace("%–", "–")
 
     return cell
 
@@ -190,7 +187,7 @@ _LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "wins against base": _interval("win_rate_vs_base", ".0%"),
     "wins against SFT": _interval("win_rate_vs_sft", ".0%"),
     "  at the same length": _interval("win_rate_vs_sft_same_length", ".0%"),
-    "reward model's score": lambda figures: "-" if figures["rm"] is None else f"{figures['rm']:.2f}",
+    "reward model's score": lambda figures: "-" if figures["rm"] is None else f"{figures['rm']:z.2f}",
     "KL to SFT, nats": _kl,
     "tokens": lambda figures: f"{figures['tokens']:.0f}",
     "ended by itself": lambda figures: f"{figures['eos_share']:.0%}",
@@ -201,5 +198,4 @@ def _reward_line(learned: reward.Result) -> str:
     about = f"reward model: trained on {learned.pairs} pairs of {learned.questions} questions; "
     if learned.accuracy is None:
         return f"{about}nothing was held out"
-    value, low, high = (learned.accuracy[name] for name in ("value", "low", "high"))
-    return f"{about}orders {value:.0%} ({low:.0%} to {high:.0%}) of {learned.held_out_pairs} held-out pairs right"
+    return f"{about}orders {told(learned.accuracy, '.0%')} of {learned.held_out_pairs} held-out pairs right"

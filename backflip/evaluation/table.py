@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
-from backflip.feedback.intervals import has_ends
+from backflip.feedback.intervals import told
 from backflip.feedback.keyboard import plain
 
 __all__ = ["comparison_table", "ratings_table", "side_by_side"]
@@ -32,17 +32,17 @@ def comparison_table(policies: Mapping[str, Mapping[str, Any]], title: str) -> T
 def _cells(figures: Mapping[str, Any]) -> dict[str, str]:
     cells: dict[str, str] = {}
     for judge, found in figures["judges"].items():
-        cells[judge] = _interval(found, "{:.3f}")
+        cells[judge] = _interval(found, ".3f")
         cells |= {f"  {part}": f"{value:.2f}" for part, value in found["parts"].items()}
     if figures["rm"] is not None:
-        cells["rm"] = f"{figures['rm']:.2f}"
+        cells["rm"] = f"{figures['rm']:z.2f}"
     if kl := figures["kl"]:
         cells["KL"] = f"{'≤ ' * kl['bound']}{kl['value']:z.2f}"
     cells |= {"tokens": f"{figures['tokens']:.1f}", "ended": f"{figures['eos_share']:.0%}"}
     kinds = (("win_rates", ""), ("same_length", ", same length"), ("length_controlled", ", length-controlled"))
     for kind, label in kinds:
         for by, rates in figures.get(kind, {}).items():
-            cells |= {f"{by}: wins vs {name}{label}": _interval(rate, "{:.0%}") for name, rate in rates.items()}
+            cells |= {f"{by}: wins vs {name}{label}": _interval(rate, ".0%") for name, rate in rates.items()}
     return cells
 
 
@@ -50,15 +50,14 @@ def ratings_table(ratings: Mapping[str, Mapping[str, Mapping[str, float]]]) -> T
     """A row a policy, a column for each who compared: Elo ratings with 95 % intervals, the first policy at 1000."""
     table = Table("Elo", *(Column(Text(by), justify="right") for by in ratings), title="ratings")
     for name in next(iter(ratings.values())):
-        table.add_row(Text(name), *(Text(_interval(found[name], "{:.0f}")) for found in ratings.values()))
+        table.add_row(Text(name), *(Text(_interval(found[name], ".0f")) for found in ratings.values()))
     return table
 
 
 def _interval(found: Mapping[str, float] | None, form: str) -> str:
     if found is None:
         return "-"
-    value, low, high = (form.format(found[name]) for name in ("value", "low", "high"))
-    return f"{value}\n[{low}, {high}]" if has_ends(found) else value
+    return told(found, form, between="\n[{}, {}]", none="\nnone")
 
 
 def side_by_side(shown: Mapping[str, Any]) -> Group:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from backflip.errors import ConfigError, DataError
 from backflip.feedback.quality.relations import relations
+from backflip.feedback.statistics import scipy
 from backflip.feedback.strengths import bradley_terry_covariance, bradley_terry_fit
 from backflip.records import Answer
 
@@ -131,9 +132,7 @@ def _reach(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _majority_is_true(votes: float, against: float) -> float:
     """P(more than half of all people would vote so), from an even prior: a Beta distribution's upper half."""
-    from scipy.special import betaincc
-
-    return float(betaincc(1 + votes, 1 + against, 0.5))
+    return float(scipy("special").betaincc(1 + votes, 1 + against, 0.5))
 
 
 def _consensus(

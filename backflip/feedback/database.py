@@ -7,6 +7,7 @@ an advisory lock gives the same order to all writes but leases, which lock singl
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -23,6 +24,7 @@ from backflip.errors import BackflipError, DataError, DependencyError, FeedbackE
 __all__ = ["Database"]
 
 _BUSY_SECONDS = 30
+_SHARED = 1 << 16  # bytes; SQLite's file that processes share takes half of it, and without it says "I/O error" alone
 _WRITER = 0xBAC4F11B  # PostgreSQL's advisory lock of the one writer
 
 
@@ -155,10 +157,16 @@ def _begin(connection: sa.Connection) -> None:
 
 def _explain(error: DBAPIError, place: str) -> BackflipError:
     said = " ".join(str(error.orig).split())
-    if "disk is full" in said or getattr(error.orig, "sqlstate", None) == "53100":
+    full = "disk is full" in said or getattr(error.orig, "sqlstate", None) == "53100"
+    if full or ("disk I/O error" in said and _free(place) < _SHARED):
         return OutOfSpace(f"no space is left for the store {place}; nothing of this was stored; free some and go on")
     if "not a database" in said or "malformed" in said:
         return DataError(f"{place} is not a Backflip store or is damaged ({said}); give another path or restore a copy")
     if "locked" in said:
         return FeedbackError(f"another process held the store {place} over {_BUSY_SECONDS} s; wait for it, or end it")
     return FeedbackError(f"the store {place} failed: {said}; see that it can be reached and written, then try again")
+
+
+def _free(place: str) -> int:
+    """Bytes that are free where a file of SQLite lies."""
+    return shutil.disk_usage(Path(place.removeprefix("sqlite:///")).parent).free

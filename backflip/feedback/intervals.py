@@ -13,7 +13,7 @@ import numpy as np
 
 from backflip.errors import DataError
 
-__all__ = ["Interval", "bootstrap_ratio", "has_ends", "wilson"]
+__all__ = ["Interval", "bootstrap_ratio", "told", "wilson"]
 
 _CHUNK = 1_000_000  # draws that are held in memory at once
 
@@ -53,11 +53,6 @@ def bootstrap_ratio(
     return Interval(float(above / below), float(low), float(high))
 
 
-def has_ends(found: Mapping[str, float]) -> bool:
-    """Whether `low` and `high` say anything: of one unit, or of units all alike, a bootstrap has no interval."""
-    return found["low"] < found["high"]
-
-
 def wilson(successes: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's score interval of a rate from independent trials (E. B. Wilson, 1927), 95 % by default.
 
@@ -69,3 +64,13 @@ def wilson(successes: int, total: int, *, z: float = 1.959964) -> tuple[float, f
     centre = (rate + extra / 2) / (1 + extra)
     half = z * math.sqrt(rate * (1 - rate) / total + extra / (4 * total)) / (1 + extra)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def told(found: Mapping[str, float], form: str, *, between: str = " ({} to {})", none: str = " (no interval)") -> str:
+    """`0.81 (0.74 to 0.87)`: `value`, `low` and `high` as `form` has numbers, never `-0.0`.
+
+    Ends that are equal are no interval: they are drawn from one unit, or from units that are all alike.
+    """
+    sign = "+" if form.startswith("+") else ""
+    value, low, high = (f"{found[name]:{sign}z{form.removeprefix(sign)}}" for name in ("value", "low", "high"))
+    return value + (none if found["low"] == found["high"] else between.format(low, high))

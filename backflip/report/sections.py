@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from backflip.evaluation.published import PAPER
-from backflip.feedback.intervals import has_ends
+from backflip.feedback.intervals import told
 from backflip.report.gather import Curves, Evaluation, Material
 from backflip.runs import Ancestor, RunRecord, ancestry
 
@@ -101,21 +101,15 @@ def percent(found: Mapping[str, float] | None) -> str:
     """`81 % (74 to 87)`."""
     if found is None:
         return "-"
-    return f"{_share(found['value'])}{_ends(found, 0, 100)}"
+    hundredfold = {name: 100 * found[name] for name in ("value", "low", "high")}
+    return told(hundredfold, ".0f", between=" % ({} to {})", none=" %")
 
 
 def plain(found: Mapping[str, float] | None, digits: int = 2) -> str:
     """`0.81 (0.74 to 0.87)`."""
     if found is None:
         return "-"
-    return f"{found['value']:z.{digits}f}{_ends(found, digits)}"
-
-
-def _ends(found: Mapping[str, float], digits: int, times: float = 1.0) -> str:
-    """The interval in brackets; nothing where there is none: one unit cannot be resampled."""
-    if not has_ends(found):
-        return ""
-    return f" ({times * found['low']:z.{digits}f} to {times * found['high']:z.{digits}f})"
+    return told(found, f".{digits}f", none="")
 
 
 def _share(value: float) -> str:
@@ -184,7 +178,8 @@ def cards(material: Material) -> list[Card]:
 
 
 def _span(found: Mapping[str, float]) -> str:
-    return f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %" if has_ends(found) else "no interval"
+    alike = found["low"] == found["high"]
+    return "no interval" if alike else f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
 
 
 def _duration(seconds: float) -> str:
@@ -217,7 +212,7 @@ def _facts(run: RunRecord) -> str:
     """The few result fields that tell something on one line."""
     if run.error:
         return run.error
-    told = {
+    fields = {
         "sft": ("demonstrations", "loss", "steps"),
         "sample": ("prompts", "samples", "mean_length"),
         "ask": ("questions", "answers"),
@@ -226,7 +221,7 @@ def _facts(run: RunRecord) -> str:
         "evaluate": ("prompts",),
     }.get(run.recipe, ())
     return ", ".join(
-        f"{name.replace('_', ' ')} {_short(run.result[name])}" for name in told if run.result.get(name) is not None
+        f"{name.replace('_', ' ')} {_short(run.result[name])}" for name in fields if run.result.get(name) is not None
     )
 
 
@@ -290,8 +285,8 @@ def win_rows(found: Evaluation) -> tuple[list[str], list[tuple[str, list[str]]]]
         for kind, label in kinds:
             cells = [percent(own.get(kind, {}).get(by, {}).get(rival)) for own in policies.values()]
             if any(cell != "-" for cell in cells):
-                told = f"{label.format(named(rival))}" + (f", by {judged_by(by)}" if kind == "win_rates" else "")
-                rows.append((told, cells))
+                row = f"{label.format(named(rival))}" + (f", by {judged_by(by)}" if kind == "win_rates" else "")
+                rows.append((row, cells))
     judges = dict.fromkeys(j for own in policies.values() for j in own["judges"])
     rows += [(f"score by {judged_by(j)}", [plain(own["judges"].get(j)) for own in policies.values()]) for j in judges]
     rows.append(
@@ -414,38 +409,38 @@ def labellers(material: Material) -> Mapping[str, Any]:
 
 def limits(material: Material) -> list[str]:
     """What a reader should not take these figures for."""
-    told = []
+    said = []
     found = material.evaluation
     if material.simulated:
-        told.append(
+        said.append(
             "The labels are a simulated judge's: rules, not people. What is preferred here is what those rules prefer."
         )
     if found is not None and "people" not in found.judges:
-        told.append(
+        said.append(
             "No people compared the answers: win rates are by " + " and ".join(map(judged_by, found.judges)) + "."
         )
     if found is not None and "rm" in found.judges:
-        told.append("The reward model judges a policy that was trained on it: its verdicts are no proof.")
+        said.append("The reward model judges a policy that was trained on it: its verdicts are no proof.")
     if len({run.seed for run in material.runs if run.recipe == "ppo"}) < 2:
-        told.append("One seed: intervals are over prompts, not over training runs.")
+        said.append("One seed: intervals are over prompts, not over training runs.")
     for name, _, advised in material.overoptimisation():
         if advised is not None and advised.over:
-            told.append(f"{name} over-optimised: {advised}.")
+            said.append(f"{name} over-optimised: {advised}.")
     missing = [title for measure, title in _MEASURES.items() if measure != "harness" and not _has(material, measure)]
     if missing:
-        told.append(f"Not measured: {', '.join(missing)}.")
+        said.append(f"Not measured: {', '.join(missing)}.")
     for results in material.measured:
         if results.get("classifier"):
             c = results["classifier"]
-            told.append(
+            said.append(
                 f"Toxicity is a classifier's word: it correlates {c['correlation']:.2f} with Perspective's published "
                 f"scores, and is on the same side of 0.5 for {_share(c['same_side'])} of {c['n']:.0f} texts."
             )
             break
-    told.append(
+    said.append(
         "A small model gets facts wrong whatever it was trained to prefer. Filters are needed before it is used."
     )
-    return told
+    return said
 
 
 def _has(material: Material, measure: str) -> bool:

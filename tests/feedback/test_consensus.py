@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backflip.errors import ConfigError, DataError
+from backflip.errors import ConfigError, DataError, DependencyError
 from backflip.feedback.consensus import bradley_terry, consensus, ranked_pairs
 from backflip.feedback.workers import Reliability, reliabilities, vote_weights
 from backflip.records import Answer, Labeller
@@ -156,3 +157,9 @@ def test_weights_of_guessers_are_none() -> None:
     assert vote_weights({"a": Reliability(0.5, 9), "b": Reliability(0.5, 9)}) == {"a": 1.0, "b": 1.0}
     assert vote_weights({"a": Reliability(0.4, 9), "b": Reliability(0.9, 9)}) == {"a": 0.0, "b": 2.0}
     assert vote_weights({}) == {}
+
+
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(DependencyError, match=r"backflip\[studio\]"):
+        ranked_pairs(election("abc"))

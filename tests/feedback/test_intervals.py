@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backflip.errors import DataError
-from backflip.feedback.intervals import bootstrap_ratio, has_ends
+from backflip.feedback.intervals import bootstrap_ratio, told
 from backflip.feedback.quality import wilson
 
 
@@ -46,6 +46,7 @@ def test_nothing_to_estimate_is_refused() -> None:
         bootstrap_ratio([1.0], [1.0, 1.0])
 
 
-def test_one_unit_has_no_interval() -> None:
-    assert not has_ends(bootstrap_ratio([3], [4])._asdict())
-    assert has_ends(bootstrap_ratio([3, 1], [4, 4])._asdict())
+def test_one_unit_is_told_without_an_interval() -> None:
+    assert told(bootstrap_ratio([1], [4])._asdict(), ".0%") == "25% (no interval)"
+    assert told(bootstrap_ratio([1, 0], [2, 2])._asdict(), ".0%") == "25% (0% to 50%)"
+    assert told({"value": -0.001, "low": -0.004, "high": 0.02}, "+.2f", between=" [{}, {}]") == "+0.00 [+0.00, +0.02]"

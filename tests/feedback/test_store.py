@@ -1,5 +1,7 @@
 """The store's promises, each on SQLite and on PostgreSQL."""
 
+import shutil
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -340,6 +342,16 @@ def test_a_full_disk_is_out_of_space_and_leaves_nothing_half(tmp_path: Path) -> 
             store.add_questions([ask(n) for n in range(1, 2000)])
         assert list(store.questions()) == [ask(0)]
         assert store.answer(reply(ask(0))) == 1
+
+
+@pytest.mark.parametrize(("free", "kind"), [(4096, OutOfSpace), (10**9, FeedbackError)])
+def test_sqlite_may_call_a_full_disk_an_io_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type[Exception]
+) -> None:
+    error = sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, free))
+    with Store.open(tmp_path / "store.db") as store, pytest.raises(kind), store.database.read():
+        raise error
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:

@@ -24,8 +24,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backflip.errors import ModelError, OutOfSpace
 from backflip.lm import hub
+from backflip.lm.backbone import load_tokenizer
 from backflip.lm.gguf_file import read_gguf
 from backflip.lm.hub import Hub, ModelSource, WeightsWheel, default_cache, fetch_model, tiny_model
+from backflip.lm.huggingface import located
 
 NAME = "backflip-tests/tiny"
 NOWHERE = Hub(endpoint="http://127.0.0.1:9", seconds=2.0)  # the discard port: refused at once
@@ -323,3 +325,19 @@ def test_a_hub_that_is_silent_costs_no_more_than_its_time(tmp_path: Path) -> Non
         with pytest.raises(ModelError, match=r"cannot get the model 'backflip-tests/tiny'. Tried hub: "):
             fetch_model(NAME, tmp_path / "cache", hub=asked, wheels={})
         assert time.monotonic() - start < 2.0
+
+
+def test_a_missing_model_is_told_within_the_hubs_time(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^there is no folder 'ppo/modle', and the hub was asked in vain \("):
+        located("ppo/modle", Hub(NOWHERE.endpoint, tmp_path / "hub"))
+    with pytest.raises(ModelError, match=r"^there is no folder './a/b/c'; wanted a Transformers folder"):
+        located("./a/b/c")
+
+
+def test_a_model_in_the_hubs_cache_is_loaded_from_there(tmp_path: Path, tiny: Path) -> None:
+    with serve_hub(tiny, "5" * 40) as endpoint:
+        assert located(NAME, Hub(endpoint, tmp_path / "hub")) == NAME  # the hub has it
+        fetch_model(NAME, tmp_path / "cache", hub=Hub(endpoint, tmp_path / "hub"))
+    folder = located(NAME, Hub(NOWHERE.endpoint, tmp_path / "hub"))
+    assert load_tokenizer(folder).pad_token_id == 0
+    assert located(tiny) == tiny

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from backflip.errors import ConfigError
+from backflip.errors import ConfigError, TrainingDiverged
 from backflip.lm.heads import Causal
 from backflip.lm.lora import adapters, fold
 from backflip.lm.packing import Tree, pack
@@ -184,3 +184,11 @@ def test_no_prompts_no_samples(tiny_folder: Path) -> None:
 def test_nonsense_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         SamplerConfig(**change)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_whose_weights_are_no_numbers_is_refused(tiny_folder: Path, temperature: float) -> None:
+    made = sampler(tiny_folder, temperature=temperature)
+    made.model.head.weight.data[3, 0] = math.nan
+    with pytest.raises(TrainingDiverged, match="the logprob of a sampled token is nan; wanted a finite number"):
+        made.sample(PROMPTS, samples=1)

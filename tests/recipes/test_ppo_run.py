@@ -253,9 +253,9 @@ def refused(kit: Kit, folder: Path, error: type[BackflipError], match: str, **ch
 
 def test_what_is_missing_is_named(kit: Kit, tmp_path: Path) -> None:
     run, nowhere = tmp_path / "run", tmp_path / "nowhere"
-    refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", policy=nowhere)
-    refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", reward=((str(nowhere), 1.0),))
-    refused(kit, run, ModelError, "no tokenizer could be loaded from '.*nowhere'", value=Value(start=nowhere))
+    refused(kit, run, ModelError, "there is no folder '.*nowhere'", policy=nowhere)
+    refused(kit, run, ModelError, "there is no folder '.*nowhere'", reward=((str(nowhere), 1.0),))
+    refused(kit, run, ModelError, "there is no folder '.*nowhere'", value=Value(start=nowhere))
     refused(kit, run, ConfigError, "'python:nowhere:f' cannot be imported", reward=(("python:nowhere:f", 1.0),))
     refused(kit, run, ConfigError, "finite weights", reward=(("python:ppo_kit:count_e", float("inf")),))
     refused(kit, run, DataError, "prompt set 'other' .* has no prompts in split 'train'", prompts="other")

@@ -14,6 +14,7 @@ import numpy as np
 
 from backflip.errors import DataError
 from backflip.feedback.quality.relations import Rate, Tally, add, pooled
+from backflip.feedback.statistics import scipy
 from backflip.records import Answer
 
 __all__ = ["PositionBias", "position_bias", "position_table"]
@@ -80,6 +81,4 @@ def _share_of_best(tiers: list[int]) -> list[float]:
 
 
 def _sign_test(successes: int, trials: int) -> float:
-    from scipy.stats import binomtest  # here, because it takes a second to import and labelling needs none of it
-
-    return float(binomtest(successes, trials).pvalue) if trials else 1.0
+    return float(scipy("stats").binomtest(successes, trials).pvalue) if trials else 1.0

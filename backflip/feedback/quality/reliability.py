@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from backflip.errors import DataError
 from backflip.feedback.quality.relations import by_question, relations, together
+from backflip.feedback.statistics import scipy
 from backflip.records import Answer
 
 __all__ = ["kendall_tau", "krippendorff_alpha", "mean_tau", "preference_alpha"]
@@ -85,9 +86,7 @@ def _tiers(answer: Answer) -> dict[str, int]:
 
 @lru_cache(maxsize=100_000)  # there are few patterns of tiers, and scipy takes 0.4 ms for each
 def _tau(tiers: tuple[tuple[int, int], ...]) -> float:
-    from scipy.stats import kendalltau  # here, because it takes a second to import and labelling needs none of it
-
     if len(tiers) < 2:  # of which scipy warns
         return math.nan
     left, right = zip(*tiers, strict=True)
-    return float(kendalltau(left, right).statistic)
+    return float(scipy("stats").kendalltau(left, right).statistic)

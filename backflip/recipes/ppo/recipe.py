@@ -51,7 +51,7 @@ def run(
     CheckpointError where the folder is of other work, TrainingDiverged for a loss or score that is not finite.
     """
     ranks = world()
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         prompts = store.some_prompts(name=config.prompts, split=config.split)
         judged = judge or config.judge.spec
         validation = store.some_prompts(name=config.prompts, split=config.judge.split) if judged else []
@@ -115,7 +115,7 @@ def _train(
                 metrics |= _judge(trainer, validation, run)
             _record(trainer, run, metrics)
             _checkpoint(trainer, run)
-            step(note=f"score {metrics['objective/score']:.2f}, KL {metrics['objective/kl']:z.1f}")
+            step(note=f"score {metrics['objective/score']:z.2f}, KL {metrics['objective/kl']:z.1f}")
             if after_update:
                 after_update(trainer)
 
