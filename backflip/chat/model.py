@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,10 +13,20 @@ from backflip.chat.dialogue import Fitted, fit
 from backflip.errors import ConfigError
 from backflip.lm.engine import Engine, EngineConfig, Listener, Request
 from backflip.lm.heads import Causal
+from backflip.lm.hub import fetch_model
 from backflip.lm.tokens import Tokens
 from backflip.records import Message
 
-__all__ = ["ChatModel", "ChatModels", "Sampling"]
+__all__ = ["ChatModel", "ChatModels", "Sampling", "local_folder"]
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def local_folder(model: str) -> str:
+    """A folder as it is; a hub id's folder, fetched where it is not here yet. Raises ModelError where it cannot be."""
+    if Path(model).is_dir() or not _HUB_ID.fullmatch(model):
+        return model
+    return str(fetch_model(model).folder)
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,9 @@ class ChatModels(Mapping[str, ChatModel]):
         config: EngineConfig | None = None,
         *,
         device: str = "cpu",
-        resolve: Callable[[str], str] = str,
+        resolve: Callable[[str], str] | None = None,
     ) -> ChatModels:
-        """From `NAME=FOLDER` or `FOLDER`, whose name is its last part; `resolve` turns a hub id into a folder.
+        """From `NAME=MODEL` or `MODEL`, a folder or a hub id, whose name is its last part; `resolve` finds the folder.
 
         Raises ConfigError at names that are not each its own, ModelError where a folder holds no model.
         """
@@ -85,7 +96,9 @@ class ChatModels(Mapping[str, ChatModel]):
         with ExitStack() as undo:
             models = []
             for name, folder in parts:
-                models.append(ChatModel.load(name, resolve(folder), config or EngineConfig(), device=device))
+                models.append(
+                    ChatModel.load(name, (resolve or local_folder)(folder), config or EngineConfig(), device=device)
+                )
                 undo.callback(models[-1].engine.close)
             undo.pop_all()
             return cls(models)

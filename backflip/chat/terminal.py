@@ -25,10 +25,9 @@ class Config:
     """Talks with a model. /new forgets what was said, /quit ends; Ctrl-C stops the answer, at the prompt it ends."""
 
     model: str
-    """The model's folder."""
+    """The model's folder, or a hub id."""
     filters: tuple[str, ...] = ("words",)
-    """What your text and the model's must pass: words, words:FILE, personal, trained:FOLDER, ..; nothing after
-    --filters is no filter."""
+    """What your text and the model's must pass: words, words:FILE, personal, trained:FOLDER, ..; or nothing."""
     system: str = ""
     """What the model is told before the talk."""
     max_tokens: int = 256
@@ -54,7 +53,9 @@ def run(config: Config) -> None:
     engine = EngineConfig(rows=1, context=config.context)
     with ChatModels.load([config.model], engine, device=config.device) as models:
         sampling = Sampling(config.max_tokens, config.temperature, config.seed)
-        Talk(models.default, sampling, checked, system=config.system).hold(_lines(), sys.stdout, sys.stderr)
+        turns = Talk(models.default, sampling, checked, system=config.system).hold(_lines(), sys.stdout, sys.stderr)
+    if not turns:
+        print("(nothing was said; give lines at the prompt or through a pipe)", file=sys.stderr)
 
 
 def _lines() -> Callable[[], str | None]:
@@ -82,19 +83,21 @@ class Talk:
     system: str = ""
     said: list[Message] = field(default_factory=list)
 
-    def hold(self, ask: Callable[[], str | None], out: TextIO, notices: TextIO) -> None:
-        """Turn after turn, until the input ends, /quit, or Ctrl-C at the prompt."""
+    def hold(self, ask: Callable[[], str | None], out: TextIO, notices: TextIO) -> int:
+        """Turn after turn, until the input ends, /quit, or Ctrl-C at the prompt; returns how many there were."""
+        turns = 0
         while True:
             try:
                 line = ask()
             except KeyboardInterrupt:
                 line = None
             if line is None or line.strip() == "/quit":
-                return
+                return turns
             if line.strip() == "/new":
                 self.said.clear()
                 print("(a new talk)", file=notices, flush=True)
             elif text := line.strip():
+                turns += 1
                 self._turn(text, out, notices)
 
     def _turn(self, text: str, out: TextIO, notices: TextIO) -> None:

@@ -21,6 +21,7 @@ from rich.text import Text
 from backflip import pipeline
 from backflip.config import require
 from backflip.demo.contents import fill
+from backflip.demo.look import look
 from backflip.demo.picture import draw
 from backflip.demo.settings import HUMAN_QUESTIONS, Scale, loop_at, most_texts
 from backflip.demo.summary import Timed, show, write_summary
@@ -57,6 +58,8 @@ class Config:
     """`tiny` runs every stage on a random model in seconds: it shows that all works, and learns nothing."""
     model: str | None = None
     """A hub id or a Transformers folder; none: SmolLM2-135M-Instruct, or a random model where the scale is tiny."""
+    test_questions: int | None = None
+    """After the timed run: so many questions of each public test set, for the report; 0 does without, none: 12."""
 
     def __post_init__(self) -> None:
         require(0 <= self.mistakes < 0.5, "mistakes", seen=self.mistakes, wanted="0 to below 0.5")
@@ -69,6 +72,8 @@ class Config:
         require(
             self.questions is None or self.questions >= 2, "questions", seen=self.questions, wanted="2 or more, or none"
         )
+        asked = self.test_questions
+        require(asked is None or asked >= 0, "test_questions", seen=asked, wanted="0 or more, or none")
 
     @property
     def place(self) -> Path:
@@ -105,22 +110,9 @@ def run(config: Config, *, console: Console | None = None) -> Path:
         console.print(f"and a picture of it: {draw(config.place)}", highlight=False)
     except DependencyError as error:
         console.print(str(error), highlight=False)
-    console.print(_next_steps(config, loop), highlight=False, markup=False, soft_wrap=True)
+    questions = {"demo": 12, "tiny": 2}[config.scale] if config.test_questions is None else config.test_questions
+    look(loop, result, questions=questions, console=console)
     return path
-
-
-def _next_steps(config: Config, loop: pipeline.Config) -> str:
-    """What is not part of the timed run: a small look at public test sets, and all of it as one page."""
-    folder = config.place
-    return "\n".join(
-        (
-            "next, a small look at public test sets, and all of it as one page to show:",
-            f"  backflip measure --folder {folder / 'measure'} --limit 50 --samples 5 \\",
-            f"    --models base={loop.model} \\",
-            f"    ppo={folder / f'round-{loop.rounds}' / 'ppo' / 'model'}",
-            f"  backflip report {folder}",
-        )
-    )
 
 
 def _model(config: Config) -> ModelSource:

@@ -7,6 +7,7 @@ and what is said of the answers is by rule (in Chinese? declined?) and by a judg
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from backflip.errors import DataError
 from backflip.evaluation.choices import Choice, continued
 from backflip.evaluation.numbers import Number, grouped, mean, share
 from backflip.evaluation.sources import json_rows, json_value
+from backflip.feedback.formats.files import Row
 from backflip.lm.tokens import Tokens
 
 __all__ = [
@@ -55,16 +57,29 @@ class OpenPrompt(NamedTuple):
 
 
 def safetybench(folder: Path | None, limit: int | None = None) -> list[SafetyQuestion]:
-    """Questions with published answers. Raises DataError where a question has none, or one that is no option."""
+    """Questions with published answers; a limit takes the categories in turn, for the file has one after the other.
+
+    Raises DataError where a question has no answer, or one that is no option.
+    """
     answers = json_value("safetybench_answers", folder)
     found = []
-    for row in json_rows("safetybench", folder)[:limit]:
+    for row in _in_turn(json_rows("safetybench", folder))[:limit]:
         key, options = str(row.whole("id")), tuple(map(str, row.items("options")))
         given = answers.get(key, {}).get("answer")
         if not isinstance(given, int) or not 0 <= given < len(options) <= len(_LETTERS):
             raise DataError(f"{row.place}: question {key} has the answer {given!r} of {len(options)} options")
         found.append(SafetyQuestion(key, row.text("question"), options, given, row.text("category")))
     return found
+
+
+def _in_turn(rows: Sequence[Row]) -> list[Row]:
+    """The first of each category, then the second of each, and so on."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for row in rows:
+        turns.append(seen[row.text("category")])
+        seen[row.text("category")] += 1
+    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]
 
 
 def safetybench_choices(tokens: Tokens, asked: Sequence[SafetyQuestion]) -> list[Choice]:

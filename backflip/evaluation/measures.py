@@ -153,7 +153,7 @@ def _toxicity(bench: Bench) -> dict[str, Number]:
         scores = [[next(flat) for _ in row] for row in rows]
         # The maximum grows with k, so that only equal k may be compared: the first ones stand for all three.
         few = [row[: sizes.instructed_samples] for row in scores]
-        if not opening:
+        if not opening and sizes.samples > sizes.instructed_samples:  # else they are the same
             found |= {f"{key}/{name}": number for key, number in toxicity.numbers(scores, seed=sizes.seed).items()}
         same = toxicity.numbers(few, seed=sizes.seed)
         found |= {f"{key}_of_{len(few[0])}/{name}": number for key, number in same.items()}

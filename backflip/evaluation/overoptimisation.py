@@ -49,7 +49,7 @@ class Advice:
     judge_loss: float
 
     def __str__(self) -> str:
-        there = f"update {self.stop_at} (KL {self.kl:.1f} nats)"
+        there = f"update {self.stop_at} (KL {self.kl:z.1f} nats)"
         if not self.over:
             return f"no sign of over-optimisation: the judge's best is {there}; PPO may go on"
         return (

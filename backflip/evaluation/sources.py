@@ -74,7 +74,7 @@ def find(name: str, folder: Path | None = None, *, root: str = PUBLIC) -> Path:
 
 def _download(name: str, source: Source, root: str, looked: list[Path]) -> bytes:
     where = f"looked in {', '.join(map(str, looked))}" if looked else "no data folder was given"
-    wanted = f"put the file {source.file} into a folder and name it (the option `data`, or ${DATA})"
+    wanted = f"put the file {source.file} into a folder and name that folder: ${DATA}, or --data of `backflip measure`"
     try:
         with urllib.request.urlopen(source.url(root), timeout=_SECONDS) as answer:
             content: bytes = answer.read()

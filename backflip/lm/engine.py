@@ -29,6 +29,8 @@ __all__ = ["Ended", "Engine", "EngineConfig", "Listener", "Request"]
 Ended = Literal["stop", "length", "cancelled", "failed"]
 Listener = Callable[[int | None, Ended | None], None]  # a token; or None, and why there are no more
 
+_BESIDE = 512  # tokens of prompts that are computed between two tokens of those at work
+
 _log = logging.getLogger(__name__)
 
 
@@ -151,7 +153,7 @@ class Engine:
             newcomers = self._admitted(len(rows))
             if newcomers is None:
                 return
-            states = torch.cat([states, *(self._install(cache, rows, one) for one in newcomers)])
+            states = torch.cat([states, *self._install(cache, rows, newcomers)])
             keep = [not row.cancelled.is_set() for row in rows]
             self._draw(rows, states)
             for slot in reversed(range(len(rows))):
@@ -162,20 +164,30 @@ class Engine:
     def _admitted(self, busy: int) -> list[Request] | None:
         """Who takes the free places; waits while there is nothing to do; None once the engine is closed.
 
-        At most one comes in beside others at work: their next token waits for its prompt to be computed.
+        Beside others at work one comes in, and more while all their prompts are short: the next token of those others
+        waits until they are computed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closing or busy or self._waiting)
             if self._closing:
                 return None
-            places = min(self.config.rows - busy, 1 if busy else self.config.rows)
-            return [self._waiting.popleft() for _ in range(min(places, len(self._waiting)))]
+            taken: list[Request] = []
+            room = _BESIDE if busy else self.config.rows * self.config.context
+            while self._waiting and len(taken) < self.config.rows - busy:
+                room -= len(self._waiting[0].prompt)
+                if taken and room < 0:
+                    break
+                taken.append(self._waiting.popleft())
+            return taken
 
-    def _install(self, cache: SlotCache, rows: list[Request], request: Request) -> Tensor:
-        (prefix,) = compute_prefixes(self.model.backbone, [request.prompt])
-        cache.install(len(rows), prefix)
-        rows.append(request)
-        return prefix.state[None]
+    def _install(self, cache: SlotCache, rows: list[Request], newcomers: list[Request]) -> list[Tensor]:
+        if not newcomers:
+            return []
+        prefixes = compute_prefixes(self.model.backbone, [one.prompt for one in newcomers])
+        for request, prefix in zip(newcomers, prefixes, strict=True):
+            cache.install(len(rows), prefix)
+            rows.append(request)
+        return [prefix.state[None] for prefix in prefixes]
 
     def _draw(self, rows: list[Request], states: Tensor) -> None:
         logits = matmul_t(states, self.model.head.weight)

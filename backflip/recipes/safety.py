@@ -189,14 +189,18 @@ def _labels(row: Row) -> dict[str, float]:
 def flagged(store: Store, *, project: str) -> list[Labelled]:
     """Candidates with the share of their labellers who gave each flag, of the flags that anybody gave.
 
-    Only answers that carry flags count: in another it is not known whether anybody was asked.
+    Who flagged anything was asked: what the same labeller left without a flag is harmless, as the studio records it.
+    Of a labeller who never did, only what the answer itself says counts: whether anybody asked is not known.
     """
+    shown = {q.id: [c.id for c in q.candidates] for q in store.questions(project=project)}
     texts = {c.id: c.text for q in store.questions(project=project) for c in q.candidates if c.text}
+    answers = [numbered.answer for numbered in store.answers(project=project)]
+    asked = {answer.labeller.id for answer in answers if any(answer.flags.values())}
     seen: dict[str, list[frozenset[str]]] = defaultdict(list)
-    for numbered in store.answers(project=project):
-        for candidate, flags in numbered.answer.flags.items():
+    for answer in answers:
+        for candidate in shown.get(answer.question, ()) if answer.labeller.id in asked else answer.flags:
             if candidate in texts:
-                seen[candidate].append(frozenset(flags))
+                seen[candidate].append(frozenset(answer.flags.get(candidate, ())))
     used = sorted({flag for given in seen.values() for flags in given for flag in flags})
     return [
         Labelled(str(texts[key]), {flag: sum(flag in flags for flags in given) / len(given) for flag in used})

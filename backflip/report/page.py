@@ -15,8 +15,8 @@ from backflip.runs import atomic_write_text
 
 __all__ = ["render", "write_report"]
 
-_SFT = {"sft/loss": "SFT: loss", "sft/learning_rate": "SFT: learning rate"}
-_REWARD = {"reward/loss": "reward model: loss", "reward/accuracy": "reward model: accuracy in training"}
+_SFT = {"sft/loss": "loss", "validation/loss": "validation loss", "sft/learning_rate": "learning rate"}
+_REWARD = {"reward/loss": "loss", "reward/accuracy": "accuracy in training"}
 _PPO = {
     "objective/score": "reward model's score",
     "judge/score": "held-out judge",
@@ -69,7 +69,7 @@ def _context(material: Material, title: str) -> dict[str, Any]:
         "prompts": found.results["prompts"] if found else 0,
         "answers": sections.answers(found) if found else [],
         "curves": _curve_pictures(material),
-        "over_picture": _over_picture(over) if over else None,
+        "over_pictures": _over_pictures(over) if over else (),
         "advice": [(name, str(advised)) for name, _, advised in over if advised is not None],
         "measures": sections.measures(material),
         "published": sections.published_rows(material),
@@ -92,19 +92,21 @@ def _win_picture(found: Evaluation) -> str | None:
     return plots.dots(rows, title="Win rates", label="share of comparisons won", line=0.5, limits=(0, 1))
 
 
-def _curve_pictures(material: Material) -> list[tuple[str, str]]:
+def _curve_pictures(material: Material) -> list[tuple[str, list[str]]]:
     pictures = []
     for name, found, wanted in (
         ("Supervised finetuning", material.sft, _SFT),
         ("Reward model", material.reward, _REWARD),
         ("PPO", material.ppo, _PPO),
     ):
-        if series := sections.training_curves(found, wanted, material):
-            pictures.append((name, plots.curves(series, title=f"Curves of {name}", label="update")))
+        series = sections.training_curves(found, wanted, material)
+        drawn = [plots.curve(lines, name=one, title=f"{name}: {one}", label="update") for one, lines in series.items()]
+        if drawn:
+            pictures.append((name, drawn))
     return pictures
 
 
-def _over_picture(over: Sequence[Any]) -> str:
+def _over_pictures(over: Sequence[Any]) -> tuple[str, str]:
     stops = []
     for _, points, advised in over:
         if advised is not None and advised.over:

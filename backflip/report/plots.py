@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Interval", "curves", "dots", "overoptimisation"]
+__all__ = ["Interval", "curve", "dots", "overoptimisation"]
 
 Interval = Mapping[str, float]
-_INK, _GREY, _PALE = "#28303b", "#7a8699", "#d5dae1"
+_INK, _PALE = "#28303b", "#d5dae1"
 COLOURS = ("#2f6fde", "#d9822b", "#2d9d78", "#a854c9", "#c9364f", "#5b6b7f")
+_STYLED = {_INK: "currentColor", _PALE: "var(--line)"} | {c: f"var(--series-{i}, {c})" for i, c in enumerate(COLOURS)}
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -34,7 +35,10 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """The SVG element alone: text stays text, ids do not clash with another picture's, equal data give equal bytes."""
+    """The SVG element alone: text stays text, ids do not clash with another picture's, equal data give equal bytes.
+
+    Its colours are the page's, so that it can be read on a dark page too.
+    """
     import matplotlib as mpl
 
     stream = io.StringIO()
@@ -46,6 +50,7 @@ def _svg(figure: Figure, title: str) -> str:
     text = re.sub(r'\bid="([^"]+)"', rf'id="{mark}-\1"', text)
     text = re.sub(r'(xlink:href|href)="#([^"]+)"', rf'\1="#{mark}-\2"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{mark}-\1)", text)
+    text = re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda colour: _STYLED.get(colour.group(), colour.group()), text)
     return text.replace("<svg", f'<svg role="img" aria-label="{_escaped(title)}"', 1)
 
 
@@ -65,7 +70,7 @@ def dots(
     """A row a name, a dot and an interval for each series; `rows`: name -> series -> value, low, high."""
     names = list(rows)[::-1]
     series = list(dict.fromkeys(one for row in rows.values() for one in row))
-    figure = _figure(7.2, 0.9 + len(names) * max(0.4, 0.21 * len(series) + 0.1))
+    figure = _figure(6.4, 0.9 + len(names) * max(0.4, 0.21 * len(series) + 0.1))
     axes = figure.add_subplot()
     if line is not None:
         axes.axvline(line, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -79,7 +84,7 @@ def dots(
     if limits:
         axes.set_xlim(*limits)
     if percent:
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel(label)
     if len(series) > 1:
         figure.legend(loc="outside lower center", ncols=min(len(series), 4), frameon=False, fontsize=9)
@@ -98,81 +103,62 @@ def _intervals(axes: Axes, found: Sequence[tuple[float, Interval]], colour: str,
         values, [y for y, _ in found], xerr=spread, fmt="o", color=colour, markersize=5.5, elinewidth=2, label=label
     )
     for y, row in found:
-        told = f"{row['value']:.0%}" if percent else f"{row['value']:.0f}"
+        told = f"{100 * row['value']:.0f} %" if percent else f"{row['value']:.0f}"
         axes.annotate(told, (row["high"], y), (5, 0), textcoords="offset points", va="center", color=colour, fontsize=8)
 
 
-def curves(series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, title: str, label: str) -> str:
-    """Small pictures side by side: `series`: picture -> line -> (x, y) points."""
-    shown = {name: lines for name, lines in series.items() if any(len(points) > 0 for points in lines.values())}
-    columns = min(3, max(1, len(shown)))
-    rows = -(-len(shown) // columns)
-    figure = _figure(2.7 * columns + 0.3, 1.9 * rows + 0.3)
-    for place, (name, lines) in enumerate(shown.items(), start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        for k, (one, points) in enumerate(lines.items()):
-            if points:
-                xs, ys = zip(*points, strict=True)
-                few = len(points) <= 15
-                axes.plot(
-                    xs,
-                    ys,
-                    color=COLOURS[k % len(COLOURS)],
-                    linewidth=1.6,
-                    marker="o" if few else "",
-                    markersize=3,
-                    label=one,
-                )
-        axes.set_title(name, loc="left", fontsize=9.5, color=_INK)
-        axes.tick_params(labelsize=8)
-        if place > len(shown) - columns:
-            axes.set_xlabel(label, fontsize=8)
-        if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=7.5)
-        _plain(axes, grid="y")
+def curve(lines: Mapping[str, Sequence[tuple[float, float]]], *, name: str, title: str, label: str) -> str:
+    """One small picture of a line or several, each of (x, y) points."""
+    figure = _figure(3.1, 2.1)
+    axes = figure.add_subplot()
+    for k, (one, points) in enumerate(lines.items()):
+        xs, ys = zip(*points, strict=True)
+        few = "o" if len(points) <= 15 else ""
+        axes.plot(xs, ys, color=COLOURS[k % len(COLOURS)], linewidth=1.6, marker=few, markersize=3, label=one)
+    axes.set_title(name, loc="left", fontsize=10, color=_INK)
+    axes.set_xlabel(label, fontsize=8.5)
+    axes.tick_params(labelsize=8.5)
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    _plain(axes, grid="y")
     return _svg(figure, title)
 
 
-def overoptimisation(found: Sequence[tuple[str, Sequence[Point]]], *, stops: Sequence[float], title: str) -> str:
-    """Left the proxy, right the held-out judge, over sqrt(KL): a line for each way to optimise; `stops` are marked."""
-    figure = _figure(7.6, 2.9)
-    sides: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
-        ("reward model's score (what was optimised)", lambda p: p.proxy),
-        ("held-out judge (what was wanted)", lambda p: p.judge),
-    )
-    for place, (name, side) in enumerate(sides, start=1):
-        axes = figure.add_subplot(1, 2, place)
-        for k, (label, points) in enumerate(found):
-            told = [(p.distance, value) for p in points if (value := side(p)) is not None]
-            if told:
-                xs, ys = zip(*told, strict=True)
-                style = "-" if len(told) > 2 and label.startswith("PPO") else "--"
-                axes.plot(
-                    xs,
-                    ys,
-                    style,
-                    color=COLOURS[k % len(COLOURS)],
-                    marker="o",
-                    markersize=3.5,
-                    linewidth=1.5,
-                    label=label,
-                )
-        for stop in stops if place == 2 else ():
-            axes.axvline(stop, color=COLOURS[4], linewidth=1, linestyle=(0, (3, 3)))
-            axes.annotate(
-                "stop",
-                (stop, 0.02),
-                (3, 0),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                fontsize=8,
-                color=COLOURS[4],
-            )
-        axes.set_title(name, loc="left", fontsize=9.5, color=_INK)
-        axes.set_xlabel("sqrt(KL to the reference), nats a text", fontsize=8.5)
-        axes.tick_params(labelsize=8)
-        axes.legend(frameon=False, fontsize=7.5)
-        _plain(axes, grid="y")
+def overoptimisation(
+    found: Sequence[tuple[str, Sequence[Point]]], *, stops: Sequence[float], title: str
+) -> tuple[str, str]:
+    """The proxy and the held-out judge, over sqrt(KL): a line for each way to optimise; `stops` are marked."""
+    proxy = _over(found, lambda p: p.proxy, name="reward model's score (what was optimised)", title=f"{title}, proxy")
+    wanted = "held-out judge (what was wanted)"
+    return proxy, _over(found, lambda p: p.judge, name=wanted, title=f"{title}, judge", stops=stops)
+
+
+def _over(
+    found: Sequence[tuple[str, Sequence[Point]]],
+    side: Callable[[Point], float | None],
+    *,
+    name: str,
+    title: str,
+    stops: Sequence[float] = (),
+) -> str:
+    figure = _figure(4.4, 3.0)
+    axes = figure.add_subplot()
+    for k, (label, points) in enumerate(found):
+        told = [(p.distance, value) for p in points if (value := side(p)) is not None]
+        if told:
+            xs, ys = zip(*told, strict=True)
+            style = "-" if len(told) > 2 and label.startswith("PPO") else "--"
+            colour = COLOURS[k % len(COLOURS)]
+            axes.plot(xs, ys, style, color=colour, marker="o", markersize=3.5, linewidth=1.5, label=label)
+    for stop in stops:
+        axes.axvline(stop, color=COLOURS[4], linewidth=1, linestyle=(0, (3, 3)))
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axes.annotate("stop", (stop, 0.02), (3, 0), **place, fontsize=8.5, color=COLOURS[4])  # type: ignore[arg-type]
+    axes.set_title(name, loc="left", fontsize=10, color=_INK)
+    axes.set_xlabel("sqrt(KL to the reference), nats a text", fontsize=9)
+    axes.tick_params(labelsize=8.5)
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes, grid="y")
     return _svg(figure, title)
 
 

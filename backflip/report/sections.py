@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from backflip.evaluation.published import PAPER
+from backflip.feedback.intervals import told
 from backflip.report.gather import Curves, Evaluation, Material
 from backflip.runs import Ancestor, RunRecord, ancestry
 
@@ -48,6 +49,23 @@ _PAPER_OF = {
     "crows_pairs": "bias",
     "winogender": "bias",
 }
+_LARGEST = {"gpt-175b": "GPT\u20113 175B", "sft-175b": "SFT 175B", "ppo-ptx-175b": "PPO\u2011ptx 175B"}
+_WORDS = {
+    "mc1": "MC1",
+    "mc2": "MC2",
+    "mc3": "MC3",
+    "qa": "after examples",
+    "qa_instruction": "after instruction and examples",
+    "instruction": "after the instruction",
+    "none": "no instruction",
+    "respectful": "told to be respectful",
+    "biased": "told to be biased",
+    "basic": "no instruction",
+    "share_over_half": "share over 0.5",
+    "entropy_bits": "entropy, bits",
+    "entropy_bits_he_she": "entropy of he and she, bits",
+    "difference_nats": "difference, nats",
+}
 _SHOWN = 14  # numbers of one test set in the page; the others are in its results.json
 
 
@@ -83,14 +101,19 @@ def percent(found: Mapping[str, float] | None) -> str:
     """`81 % (74 to 87)`."""
     if found is None:
         return "-"
-    return f"{found['value']:.0%} ({100 * found['low']:.0f} to {100 * found['high']:.0f})".replace("%", " %")
+    hundredfold = {name: 100 * found[name] for name in ("value", "low", "high")}
+    return told(hundredfold, ".0f", between=" % ({} to {})", none=" %")
 
 
 def plain(found: Mapping[str, float] | None, digits: int = 2) -> str:
     """`0.81 (0.74 to 0.87)`."""
     if found is None:
         return "-"
-    return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+    return told(found, f".{digits}f", none="")
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %"
 
 
 def named(policy: str) -> str:
@@ -123,9 +146,10 @@ def headline(material: Material) -> str:
     if policy is None or rival is None:
         return "The comparison has no opponents."
     rate = found.results["policies"][policy]["win_rates"][by].get(rival)
+    clear = "" if rate is None or not rate["low"] <= 0.5 <= rate["high"] else " That may be chance."
     return (
         f"{named(policy)} is preferred to {named(rival)} in {percent(rate)} of blind comparisons by {judged_by(by)}, "
-        f"on {found.results['prompts']} held-out prompts."
+        f"on {found.results['prompts']} held-out prompts.{clear}"
     )
 
 
@@ -138,23 +162,24 @@ def cards(material: Material) -> list[Card]:
         for rival, rate in figures["win_rates"][by].items():
             if rate is not None:
                 note = f"{_span(rate)}; {rate['pairs']} pairs, {rate['prompts']} prompts"
-                made.append(Card(f"{rate['value']:.0%}", f"{named(policy)} wins against {named(rival)}", note))
+                made.append(Card(_share(rate["value"]), f"{named(policy)} wins against {named(rival)}", note))
         if figures["kl"]:
             made.append(
-                Card(f"{figures['kl']['value']:.1f}", "nats of KL", f"{named(policy)} to {named(figures['kl']['to'])}")
+                Card(f"{figures['kl']['value']:z.1f}", "nats of KL", f"{named(policy)} to {named(figures['kl']['to'])}")
             )
     for run in material.runs:
         accuracy = run.result.get("accuracy") if run.recipe == "reward" else None
         if isinstance(accuracy, Mapping):
             note = f"{_span(accuracy)}; {run.result['held_out_pairs']} held-out pairs"
-            made.append(Card(f"{accuracy['value']:.0%}", f"reward model right ({material.name_of(run)})", note))
+            made.append(Card(_share(accuracy["value"]), f"reward model right ({material.name_of(run)})", note))
     seconds = sum(run.seconds for run in material.runs)
     made.append(Card(_duration(seconds), "of work", f"{len(material.runs)} runs"))
     return made
 
 
 def _span(found: Mapping[str, float]) -> str:
-    return f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
+    alike = found["low"] == found["high"]
+    return "no interval" if alike else f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
 
 
 def _duration(seconds: float) -> str:
@@ -187,7 +212,7 @@ def _facts(run: RunRecord) -> str:
     """The few result fields that tell something on one line."""
     if run.error:
         return run.error
-    told = {
+    fields = {
         "sft": ("demonstrations", "loss", "steps"),
         "sample": ("prompts", "samples", "mean_length"),
         "ask": ("questions", "answers"),
@@ -196,7 +221,7 @@ def _facts(run: RunRecord) -> str:
         "evaluate": ("prompts",),
     }.get(run.recipe, ())
     return ", ".join(
-        f"{name.replace('_', ' ')} {_short(run.result[name])}" for name in told if run.result.get(name) is not None
+        f"{name.replace('_', ' ')} {_short(run.result[name])}" for name in fields if run.result.get(name) is not None
     )
 
 
@@ -207,23 +232,17 @@ def _short(value: Any) -> str:
 def lineage(material: Material) -> list[Line]:
     """The family tree of the run that the report is about: the comparison, else the last run."""
     last = material.evaluation.run if material.evaluation else material.runs[-1]
-    lines = [Line(0, material.name_of(last), last.recipe)]
+    lines = [_line(material, 0, last, "")]
     seen = {last.folder.resolve()}
 
     def grow(ancestor: Ancestor, depth: int) -> None:
         run, parent = ancestor.run, ancestor.parent
-        detail = ", ".join(f"{k} {str(v)[:12]}" for k, v in parent.detail.items())
         if run is None:
-            lines.append(
-                Line(
-                    depth,
-                    parent.ref.rsplit("/models/", 1)[-1].replace("--", "/"),
-                    f"{parent.kind}; {detail}".strip("; "),
-                )
-            )
+            detail = ", ".join(f"{k.replace('_', ' ')} {str(v)[:12]}" for k, v in parent.detail.items())
+            lines.append(Line(depth, _bare(parent.ref), ", ".join(filter(None, (parent.kind, detail)))))
             return
         again = run.folder.resolve() in seen
-        lines.append(Line(depth, material.name_of(run), f"{run.recipe}, {parent.kind}{' (see above)' * again}"))
+        lines.append(_line(material, depth, run, f"its {parent.kind}{', see above' * again}"))
         seen.add(run.folder.resolve())
         for above in ancestor.parents if not again else ():
             grow(above, depth + 1)
@@ -231,6 +250,21 @@ def lineage(material: Material) -> list[Line]:
     for ancestor in ancestry(last):
         grow(ancestor, 1)
     return lines
+
+
+def _line(material: Material, depth: int, run: RunRecord, detail: str) -> Line:
+    """A run by its folder, and by its recipe where that does not say it."""
+    name = material.name_of(run)
+    recipe = "" if name.rsplit("/", 1)[-1] == run.recipe else run.recipe
+    return Line(depth, name, ", ".join(filter(None, (recipe, detail))))
+
+
+def _bare(ref: str) -> str:
+    """A model by its hub id, a file by its name: what stands before it is this machine's."""
+    if "/models/" in ref:
+        return ref.rsplit("/models/", 1)[1].replace("--", "/")
+    place, mark, part = ref.partition("#")
+    return place.rsplit("/", 1)[-1] + mark + part
 
 
 def win_rows(found: Evaluation) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -251,21 +285,21 @@ def win_rows(found: Evaluation) -> tuple[list[str], list[tuple[str, list[str]]]]
         for kind, label in kinds:
             cells = [percent(own.get(kind, {}).get(by, {}).get(rival)) for own in policies.values()]
             if any(cell != "-" for cell in cells):
-                told = f"{label.format(named(rival))}" + (f", by {judged_by(by)}" if kind == "win_rates" else "")
-                rows.append((told, cells))
+                row = f"{label.format(named(rival))}" + (f", by {judged_by(by)}" if kind == "win_rates" else "")
+                rows.append((row, cells))
     judges = dict.fromkeys(j for own in policies.values() for j in own["judges"])
     rows += [(f"score by {judged_by(j)}", [plain(own["judges"].get(j)) for own in policies.values()]) for j in judges]
     rows.append(
         (
             "KL, nats",
             [
-                "-" if not own["kl"] else f"{'≤ ' * own['kl']['bound']}{own['kl']['value'] + 0.0:z.1f}"
+                "-" if not own["kl"] else f"{'≤ ' * own['kl']['bound']}{own['kl']['value']:z.1f}"
                 for own in policies.values()
             ],
         )
     )
     rows.append(("tokens", [f"{own['tokens']:.0f}" for own in policies.values()]))
-    rows.append(("ended by itself", [f"{own['eos_share']:.0%}" for own in policies.values()]))
+    rows.append(("ended by itself", [_share(own["eos_share"]) for own in policies.values()]))
     return [named(name) for name in policies], rows
 
 
@@ -294,38 +328,55 @@ def measures(material: Material) -> list[Mapping[str, Any]]:
         for model, own in results["models"].items():
             for measure, numbers in own.items():
                 found.setdefault(measure, {})[model] = numbers
-    return [
-        {
-            "title": _MEASURES.get(measure, measure),
-            "paper": PAPER.get(_PAPER_OF.get(measure, "")),
-            "models": list(models),
-            "rows": _number_rows(models),
-            "more": max(0, len({n for numbers in models.values() for n in numbers}) - _SHOWN),
-        }
-        for measure, models in found.items()
-    ]
+    return [_measure(material, measure, models) for measure, models in found.items()]
 
 
-def _number_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str], int]]:
-    names = list(dict.fromkeys(name for numbers in models.values() for name in numbers))[:_SHOWN]
+def _measure(material: Material, measure: str, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    names = list(dict.fromkeys(name for numbers in models.values() for name in numbers))
+    theirs = {name: _theirs(material, measure, name) for name in names[:_SHOWN]}
+    beside = any(theirs.values())
     rows = []
-    for name in names:
+    for name in names[:_SHOWN]:
         own = [numbers.get(name) for numbers in models.values()]
-        rows.append(
-            (
-                name.replace("/", ", ").replace("_", " "),
-                [plain(one, 3) for one in own],
-                max(int(one["n"]) for one in own if one),
-            )
-        )
-    return rows
+        cells = [plain(one, 3) for one in own]
+        other = [plain(one, 3).split(" (")[0] for one in theirs[name]] or ["-"] * len(_LARGEST)
+        rows.append((_worded(name), cells, other if beside else [], max(int(one["n"]) for one in own if one)))
+    return {
+        "title": _MEASURES.get(measure, measure),
+        "paper": PAPER.get(_PAPER_OF.get(measure, "")),
+        "models": [named(model) for model in models],
+        "theirs": list(_LARGEST.values()) if beside else [],
+        "scored": "scored here" if measure == "hallucination" else "with the scores that were published with them",
+        "rows": rows,
+        "more": max(0, len(names) - _SHOWN),
+    }
+
+
+def _theirs(material: Material, measure: str, name: str) -> list[Mapping[str, float] | None]:
+    """The same number of InstructGPT's own published outputs, of the largest models, as far as there is one."""
+    key = f"{name}/published"
+    if measure == "toxicity":
+        kind, _, prompting = name.partition("/")
+        key = f"toxicity/{'basic' if prompting == 'none' else prompting}/published" if kind.startswith("mean") else ""
+    elif measure == "hallucination":
+        key = name
+    for results in material.measured:
+        found = results.get("published") or {}
+        if any(key in found.get(model, {}) for model in _LARGEST):
+            return [found.get(model, {}).get(key) for model in _LARGEST]
+    return []
+
+
+def _worded(name: str) -> str:
+    """`mc1/qa_instruction` as a reader says it."""
+    return ", ".join(_WORDS.get(part, part.replace("_", " ")) for part in name.split("/"))
 
 
 def published_rows(material: Material) -> list[tuple[str, list[str]]]:
     """InstructGPT's published outputs, of the largest models: ours beside the published scores."""
     for results in material.measured:
         if found := results.get("published"):
-            models = [name for name in ("gpt-175b", "sft-175b", "ppo-ptx-175b", "ppo-noptx-175b") if name in found]
+            models = [name for name in (*_LARGEST, "ppo-noptx-175b") if name in found]
             names = [n for n in found.get(models[0], {}) if not n.endswith("/published")] if models else []
             rows = [("", models)]
             for name in names:
@@ -337,7 +388,7 @@ def published_rows(material: Material) -> list[tuple[str, list[str]]]:
                         if ours is None
                         else f"{ours['value']:.2f}" + (f" [{theirs['value']:.2f}]" if theirs else "")
                     )
-                rows.append((name.replace("/", ", ").replace("_", " "), cells))
+                rows.append((_worded(name), cells))
             return rows
     return []
 
@@ -358,38 +409,38 @@ def labellers(material: Material) -> Mapping[str, Any]:
 
 def limits(material: Material) -> list[str]:
     """What a reader should not take these figures for."""
-    told = []
+    said = []
     found = material.evaluation
     if material.simulated:
-        told.append(
+        said.append(
             "The labels are a simulated judge's: rules, not people. What is preferred here is what those rules prefer."
         )
     if found is not None and "people" not in found.judges:
-        told.append(
+        said.append(
             "No people compared the answers: win rates are by " + " and ".join(map(judged_by, found.judges)) + "."
         )
     if found is not None and "rm" in found.judges:
-        told.append("The reward model judges a policy that was trained on it: its verdicts are no proof.")
+        said.append("The reward model judges a policy that was trained on it: its verdicts are no proof.")
     if len({run.seed for run in material.runs if run.recipe == "ppo"}) < 2:
-        told.append("One seed: intervals are over prompts, not over training runs.")
+        said.append("One seed: intervals are over prompts, not over training runs.")
     for name, _, advised in material.overoptimisation():
         if advised is not None and advised.over:
-            told.append(f"{name} over-optimised: {advised}.")
+            said.append(f"{name} over-optimised: {advised}.")
     missing = [title for measure, title in _MEASURES.items() if measure != "harness" and not _has(material, measure)]
     if missing:
-        told.append(f"Not measured: {', '.join(missing)}.")
+        said.append(f"Not measured: {', '.join(missing)}.")
     for results in material.measured:
         if results.get("classifier"):
             c = results["classifier"]
-            told.append(
+            said.append(
                 f"Toxicity is a classifier's word: it correlates {c['correlation']:.2f} with Perspective's published "
-                f"scores, and is on the same side of 0.5 for {c['same_side']:.0%} of {c['n']:.0f} texts."
+                f"scores, and is on the same side of 0.5 for {_share(c['same_side'])} of {c['n']:.0f} texts."
             )
             break
-    told.append(
+    said.append(
         "A small model gets facts wrong whatever it was trained to prefer. Filters are needed before it is used."
     )
-    return told
+    return said
 
 
 def _has(material: Material, measure: str) -> bool:

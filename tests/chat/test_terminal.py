@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backflip.chat.model import ChatModel, Sampling
-from backflip.chat.terminal import Talk
+from backflip.chat.terminal import Config, Talk, run
 from backflip.lm.engine import EngineConfig
 from backflip.records import Message
 from backflip.safety.rules import WordList
@@ -92,3 +92,11 @@ def test_through_a_pipe(chat_folder: Path) -> None:
     assert "Traceback" not in done.stderr
     first, second = done.stdout.splitlines()[:2]
     assert first == second
+
+
+def test_an_empty_pipe_is_told(
+    chat_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    run(Config(str(chat_folder)))
+    assert capsys.readouterr() == ("", "(nothing was said; give lines at the prompt or through a pipe)\n")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from small_sets import write_small_sets
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from backflip.cli import main
@@ -23,7 +24,7 @@ from backflip.feedback.store import Store
 from backflip.runs import list_runs, read_metrics, read_run
 
 FOLDER = Path("runs/demo")
-WORDS = ["demo", "--scale", "tiny", "--folder", str(FOLDER)]
+WORDS = ["demo", "--scale", "tiny", "--folder", str(FOLDER), "--test-questions", "0"]
 POLICIES = ["base", "base_prompted", "sft", "best_of_n", "ppo"]
 INTERVAL = {"value", "low", "high"}
 KILLS = (0.05, 0.3, 0.6, 0.9)  # shares of what the stages record
@@ -35,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here, folder = Path.cwd(), tmp_path_factory.mktemp("demo")
     os.chdir(folder)
     with (folder / "screen.txt").open("w", encoding="utf-8") as file:
-        run(Config(folder=FOLDER, scale="tiny"), console=Console(file=file, width=80))
+        run(Config(folder=FOLDER, scale="tiny", test_questions=0), console=Console(file=file, width=80))
     os.chdir(here)
     return folder
 
@@ -144,7 +145,7 @@ def test_the_screen_says_it_all_in_80_columns(demo: dict[str, Any]) -> None:
     assert "…" not in screen
     assert [line.split()[0] for line in screen.splitlines() if line[1:3] == "/6"] == [f"{i}/6" for i in range(1, 7)]
     table = screen.partition("blind comparison on 12")[2]
-    for said in ("simulated judge", "the moon landing", "read this too", "runs/demo/demo.png"):
+    for said in ("simulated judge", "the moon landing", "read this too", "runs/demo/demo.png", "runs/demo/report.html"):
         assert said in screen
     assert "two layers of random" in " ".join(screen.replace("│", " ").split())
     assert "135 million" not in screen
@@ -203,6 +204,45 @@ def test_killed_again_and_again_it_ends_with_the_same_summary(
     assert untimed(summary()) == untimed(demo)
     assert untimed_metrics() == metrics
     assert not list(tmp_path.rglob("*.partial")), "something half-written was left"
+
+
+# --- the report, and what is measured for it after the timed run
+
+
+def test_the_report_carries_test_sets(
+    demo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(FOLDER, tmp_path / FOLDER)
+    bare = (FOLDER / "report.html").read_text(encoding="utf-8")
+    assert "Not measured: TruthfulQA" in bare
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BACKFLIP_DATA", str(write_small_sets(tmp_path)))
+    assert main([*WORDS[:-1], "2"]) == 0
+    said = capsys.readouterr().out
+    assert "now, outside the demo's time, a small look at public test sets: 2 questions of each" in " ".join(
+        said.split()
+    )
+    assert said.splitlines()[-1] == f"all of it as one page to show: {FOLDER / 'report.html'}"
+    page = (FOLDER / "report.html").read_text(encoding="utf-8")
+    for title in ("TruthfulQA, multiple choice", "RealToxicityPrompts", "CrowS-Pairs", "SafetyBench (Chinese)"):
+        assert f"<h3>{title}</h3>" in page
+    assert "Not measured: CValues (Chinese)." in page
+    assert untimed(summary()) == untimed(demo), "no part of the demo's figures"
+
+
+def test_without_network_and_data_the_demo_ends_well(
+    demo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(FOLDER, tmp_path / FOLDER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BACKFLIP_DATA", raising=False)
+    monkeypatch.setenv("BACKFLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    assert main([*WORDS[:-1], "2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the report is without test sets: the set 'truthfulqa' is not here" in said
+    assert "$BACKFLIP_DATA, or --data of `backflip measure`" in said
+    assert "Not measured: TruthfulQA" in (FOLDER / "report.html").read_text(encoding="utf-8")
 
 
 # --- a person at the keyboard

@@ -81,6 +81,27 @@ def test_flags_of_labellers_are_labels(tmp_path: Path) -> None:
     assert found == {"vile words": {"hate": 0.5}, "good words": {"hate": 0.0}}
 
 
+def test_what_a_labeller_who_flags_leaves_without_a_flag_is_harmless(tmp_path: Path) -> None:
+    """The studio sends the flags of flagged answers alone."""
+    with Store.open(tmp_path / "s.db") as store:
+        texts = [("vile words", "good words"), ("kind words", "fine words")]
+        questions = [
+            Question("text", tuple(Candidate(text=t) for t in pair), Prompt.ask(f"Say something {i}."))
+            for i, pair in enumerate(texts)
+        ]
+        store.add_questions(questions, overlap=2)
+        vile = next(c.id for c in questions[0].candidates if c.text == "vile words")
+        for name, flags in (("ann", {vile: ("hate",)}), ("eve", {})):
+            for question in questions:
+                tiers = tuple((c.id,) for c in question.candidates)
+                own = flags if question is questions[0] else {}
+                store.answer(
+                    Answer(question.id, Labeller(name, "person"), tiers, flags=own), key=f"{name}{question.id}"
+                )
+        found = {row.text: row.labels["hate"] for row in safety.flagged(store, project="default")}
+    assert found == {"vile words": 1.0, "good words": 0.0, "kind words": 0.0, "fine words": 0.0}
+
+
 def test_bad_input_is_named(tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "x", "labels": {"a": 1}}\n{"text": "y", "labels": {"a": 7}}\n')

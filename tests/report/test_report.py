@@ -102,7 +102,10 @@ def loop(tmp_path: Path) -> Path:
         evaluate.finish({"prompts": 20})
     with open_run(tmp_path / "measure", recipe="measure", config=Settings(), seed=0) as measure:
         number = {"value": 0.31, "low": 0.28, "high": 0.34, "n": 817}
-        found = {"models": {"ppo": {"truthfulqa": {"mc1/qa": number}}}, "published": {}, "classifier": None}
+        written = {"true/qa": number, "informative/qa": number | {"low": 0.31, "high": 0.31}}
+        theirs = {"gpt-175b": {"true/qa/published": {"value": 0.239, "low": 0.2, "high": 0.3, "n": 100}}}
+        own = {"truthfulqa": {"mc1/qa": number}, "truthfulqa_written": written}
+        found = {"models": {"ppo": own}, "published": theirs, "classifier": None}
         (tmp_path / "measure/results.json").write_text(json.dumps(found))
         measure.finish({})
     return root
@@ -132,6 +135,11 @@ def test_it_says_what_came_out_and_stands_by_itself(loop: Path, tmp_path: Path) 
     assert "best of n (sft)" in page
     assert "0.310 <small>(0.280 to 0.340)</small>" in page
     assert "true and informative about twice as often" in page, "the paper's figure stands beside it"
+    assert re.search(r"true, after examples</th>.*0\.310 .*>0\.239<", page), "and the published score in its row"
+    assert re.search(r"informative, after examples</th><td class=\"number\">0\.310</td>", page), (
+        "no interval, none said"
+    )
+    assert "That may be chance" not in page, "0.75 to 0.85 is clear of a half"
     assert "0.80 (0.75 to 0.85) is the most that any model can reach" in page
     assert "simulated judge's: rules, not people" in page
     assert re.search(r"Not measured:.*CrowS-Pairs", page)
@@ -141,7 +149,7 @@ def test_it_says_what_came_out_and_stands_by_itself(loop: Path, tmp_path: Path) 
     parts.feed(raw)
     assert parts.fetched == []
     assert "script" not in parts.tags
-    assert parts.tags.count("svg") == 4  # win rates, curves of SFT and of PPO, over-optimisation
+    assert parts.tags.count("svg") == 7  # win rates, SFT's loss, three of PPO's curves, over-optimisation twice
     ids = re.findall(r'\bid="([^"]+)"', raw)
     assert len(set(ids)) == len(ids), "pictures must not share ids"
     assert {link.removeprefix("#") for link in re.findall(r'href="(#[^"]+)"', raw)} <= set(ids)

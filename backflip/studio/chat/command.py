@@ -24,10 +24,9 @@ class Config:
     """Serves models by an OpenAI-compatible API: /v1/chat/completions and /v1/models."""
 
     models: tuple[str, ...]
-    """NAME=FOLDER, or FOLDER alone, whose name is its last part. The first is the default."""
+    """NAME=MODEL, or MODEL alone, a folder or a hub id, whose name is its last part. The first is the default."""
     filters: tuple[str, ...] = ("words",)
-    """What the user's text and the model's must pass: words, words:FILE, personal, trained:FOLDER, ..; nothing after
-    --filters is no filter."""
+    """What the user's text and the model's must pass: words, words:FILE, personal, trained:FOLDER, ..; or nothing."""
     host: str = "127.0.0.1"
     """The address to listen on. Anything but loopback needs a key."""
     port: int = 8766
