@@ -183,12 +183,20 @@ def _control_demo(words: Sequence[str]) -> None:
         raise SystemExit(code)
 
 
+def _teach(words: Sequence[str]) -> None:
+    from backflip.demo.hopper import teach
+
+    print(teach.run(_configured(teach.Config, words, "backflip control teach")))
+
+
 CONTROL: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "alone": Command(
             "in one process, the same numbers each time", _recipe("control alone", "backflip.recipes.control")
         ),
         "demo": Command("a Hopper learns from comparisons of clips, with a GIF at the end", _control_demo),
+        "teach": Command("a simulated teacher answers a run through the studio, in a person's time", _teach),
+        "film": Command("a GIF of what a run's policy does", _recipe("control film", "backflip.recipes.film")),
     }
 )
 

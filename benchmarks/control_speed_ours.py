@@ -56,21 +56,9 @@ def predictor(members: int, comparisons: int, length: int) -> dict[str, Any]:
 def pair(env: str) -> dict[str, Any]:
     """Seconds to make a pair of clips of 60 steps ready: the median of five pairs, after the first."""
     from backflip.control.clips import Filming
-    from backflip.control.envs import EnvSettings, make_envs
-    from backflip.control.segments import Recorder
     from backflip.feedback.media import Media
 
-    envs = make_envs(EnvSettings(env, count=12, horizon=60))
-    recorder, draw = Recorder(env), np.random.default_rng(0)
-    seen = envs.reset(0)
-    recorder.start(envs.states())
-    for _ in range(60):
-        acts = draw.uniform(-1, 1, (12, envs.space.actions)).astype(np.float32)
-        after = envs.step(acts)
-        recorder.record(seen, acts, envs.states())
-        seen = after
-    clips = [segment for segment, _ in recorder.cut([(i, 0) for i in range(12)], 60)]
-    times = []
+    clips, times = segments(env, 12), []
     with tempfile.TemporaryDirectory() as folder, Filming(Media(Path(folder))) as film:
         for first, second in zip(clips[::2], clips[1::2], strict=True):
             begin = time.perf_counter()
@@ -80,10 +68,38 @@ def pair(env: str) -> dict[str, Any]:
     return {"seconds": statistics.median(times[1:]), "first_seconds": times[0], "env": env}
 
 
+def segments(env: str, count: int) -> list[Any]:
+    """Clips of 60 steps of a random policy."""
+    from backflip.control.envs import EnvSettings, make_envs
+    from backflip.control.segments import Recorder
+
+    envs = make_envs(EnvSettings(env, count=count, horizon=60))
+    recorder, draw = Recorder(env), np.random.default_rng(0)
+    seen = envs.reset(0)
+    recorder.start(envs.states())
+    for _ in range(60):
+        acts = draw.uniform(-1, 1, (count, envs.space.actions)).astype(np.float32)
+        after = envs.step(acts)
+        recorder.record(seen, acts, envs.states())
+        seen = after
+    return [segment for segment, _ in recorder.cut([(i, 0) for i in range(count)], 60)]
+
+
+def wait(env: str, pairs: int = 16, think: float = 1.5) -> dict[str, Any]:
+    """Seconds from a person's key to the next pair on the screen: a real studio, a real browser, the median of pairs.
+
+    The clips are made before, as they are in a run: when they are asked about. A person looks for `think` seconds.
+    """
+    from control_wait import waits
+
+    found = waits(segments(env, 2 * pairs), think)
+    return {"seconds": statistics.median(found), "slowest_seconds": max(found), "pairs": len(found), "env": env}
+
+
 def main() -> None:
     """One measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["loop", "predictor", "pair"])
+    parser.add_argument("what", choices=["loop", "predictor", "pair", "wait"])
     parser.add_argument("--steps", type=int, default=128_000)
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--comparisons", type=int, default=900)
@@ -95,7 +111,7 @@ def main() -> None:
     elif given.what == "predictor":
         print(json.dumps(predictor(given.members, given.comparisons, given.length)))
     else:
-        print(json.dumps(pair(given.env)))
+        print(json.dumps({"pair": pair, "wait": wait}[given.what](given.env)))
 
 
 if __name__ == "__main__":

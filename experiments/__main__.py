@@ -21,7 +21,7 @@ from experiments.cells import Table, run_missing, status, write_results
 class Wanted:
     """Runs the cells of a table that have not ended yet."""
 
-    table: tyro.conf.Positional[Literal["backflip"]]
+    table: tyro.conf.Positional[Literal["backflip", "agents"]]
     """Which table."""
     runs: Path = Path("runs")
     """Where the cells' folders are."""

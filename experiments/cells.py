@@ -78,6 +78,7 @@ def _row(cell: Cell) -> dict[str, Any] | None:
     row: dict[str, Any] = {
         "env": config.env.env,
         "reward": config.reward,
+        "algorithm": config.algorithm,
         "answers": result["answers"],
         "mistakes": config.teacher.mistakes if config.reward == "answers" else None,
         "seed": config.seed,

@@ -407,3 +407,28 @@ def test_what_was_withdrawn_goes_nowhere_and_does_not_come_back(
     if kind == "label":
         told("label", "export", after, "--store", db, "--unanswered")
         assert "snow" in after.read_text()
+
+
+_READERS = {
+    "sft": "--model M",
+    "sample": "--model M --prompts p",
+    "ask": "--labellers people",
+    "reward": "--model M",
+    "ppo": "--policy M --reward M 1.0 --prompts p",
+    "evaluate": "--policies a=M b=N --against a --prompts p --judges j python:a:b",
+    "values": "--model M",
+    "safety train": "",
+    "run": "--model M",
+}
+
+
+@pytest.mark.parametrize("command", _READERS)
+def test_a_mistyped_store_is_refused_and_nothing_is_made(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*command.split(), *_READERS[command].split(), "--store", "nowhere/feedback.db", "--folder", "out"]
+    code, said = told(*words)
+    assert code == 1
+    assert "there is no store at nowhere/feedback.db; wanted one that was filled: check the path of --store" in said
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from backflip.config import require
 from backflip.control.policies import ActorCritic, Choice
+from backflip.control.replay import Judge
 from backflip.control.spaces import Space
 from backflip.errors import TrainingDiverged
 from backflip.maths.advantage import gae
@@ -24,6 +25,8 @@ from backflip.maths.moments import RunningMoments, whiten
 from backflip.maths.policy import explained_variance, policy_loss, value_loss
 
 __all__ = ["PPO", "PPOSettings"]
+
+LEAST = 0.1  # of the wanted KL at the very end, where it is annealed
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class PPOSettings:
     """Adam's, at the start."""
     target_kl: float = 0.01
     """The learning rate falls by 1.5 where an epoch's KL is above twice this, and rises where below half; 0: fixed."""
+    anneal: float = 0.0
+    """Over this share of the run, at its end, the entropy bonus falls to nothing and the wanted KL to a tenth: the
+    agent settles."""
     clip_norm: float = 1.0
     """The gradient's norm is at most this."""
     hidden: int = 64
@@ -58,7 +64,7 @@ class PPOSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "epochs", "minibatch", "hidden"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
-        for name in ("gamma", "lam"):
+        for name in ("gamma", "lam", "anneal"):
             require(0 <= getattr(self, name) <= 1, name, seen=getattr(self, name), wanted="0 to 1")
         for name in ("learning_rate", "clip", "clip_norm"):
             require(getattr(self, name) > 0, name, seen=getattr(self, name), wanted="a number above 0")
@@ -66,6 +72,9 @@ class PPOSettings:
 
 class PPO:
     """An agent of `count` environments. It never sees where its rewards come from."""
+
+    remembers = False  # a rollout is learned from once
+    curious = False
 
     def __init__(self, space: Space, settings: PPOSettings, *, count: int, seed: int) -> None:
         self.space, self.settings, self.count = space, settings, count
@@ -79,6 +88,7 @@ class PPO:
         self._observations: list[Tensor] = []
         self._choices: list[Choice] = []
         self._batch: dict[str, Tensor] = {}
+        self.left = 1.0  # of the entropy bonus and of the wanted KL
 
     # --- the four verbs
 
@@ -116,8 +126,12 @@ class PPO:
         self.drop()
         return {"agent/explained_variance": explained, "agent/return_std": self.scale.std}
 
-    def update(self) -> dict[str, float]:
-        """Several epochs over the rollout; returns metrics, means over the last epoch. Raises TrainingDiverged."""
+    def update(self, done: float = 0.0) -> dict[str, float]:
+        """Several epochs over the rollout, after so much of the run; returns metrics, means over the last epoch.
+
+        Raises TrainingDiverged.
+        """
+        self.left = min(1.0, (1 - done) / self.settings.anneal) if self.settings.anneal else 1.0
         batch, settings = self._batch, self.settings
         total: dict[str, float] = {}
         for _ in range(settings.epochs):
@@ -133,6 +147,14 @@ class PPO:
     def drop(self) -> None:
         """Forgets the recorded steps."""
         self._observations, self._choices = [], []
+
+    def explore(self, last: NDArray[Any]) -> dict[str, float]:  # noqa: ARG002
+        """Stays as it is: its first policy is random enough."""
+        self.drop()
+        return {}
+
+    def relabel(self, judge: Judge) -> None:
+        """It remembers nothing that could be worth something else."""
 
     def _step(self, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
         settings = self.settings
@@ -152,7 +174,7 @@ class PPO:
             mask=mask,
             clip=torch.inf,
         )
-        loss = policy.loss + 0.5 * value.loss - settings.entropy * entropy.mean()
+        loss = policy.loss + 0.5 * value.loss - settings.entropy * self.left * entropy.mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm)
@@ -172,7 +194,7 @@ class PPO:
         }
 
     def _adapt(self, kl: float) -> None:
-        target = self.settings.target_kl
+        target = self.settings.target_kl * max(self.left, LEAST)
         if not target:
             return
         if kl > 2 * target:

@@ -31,7 +31,11 @@ class AskingSettings:
     anneal: float = 2e6
     """The rate falls as anneal / (T + anneal) with the steps T (H: 2e6 for MuJoCo, 5e6 for Atari)."""
 
+    until: float = 1.0
+    """By this share of the run all is asked; after it the reward stands still, and the agent settles on it."""
+
     def __post_init__(self) -> None:
+        require(0 < self.until <= 1, "until", seen=self.until, wanted="above 0, and 1 at most")
         require(self.budget >= 0, "budget", seen=self.budget, wanted="0 or more")
         require(0 <= self.first_share <= 1, "first_share", seen=self.first_share, wanted="a share from 0 to 1")
         require(self.factor >= 1, "factor", seen=self.factor, wanted="1 or more")
@@ -45,6 +49,7 @@ class AskingSettings:
 
 def due(settings: AskingSettings, *, step: int, steps: int) -> int:
     """Answers that should have been asked for after `step` of `steps` environment steps."""
+    steps = round(steps * settings.until)
     if step >= steps:
         return settings.budget
     share = log1p(step / settings.anneal) / log1p(steps / settings.anneal)  # the integral of the rate

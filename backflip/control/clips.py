@@ -7,6 +7,8 @@ them at 40 a second are seen at a third of their true speed, which is what an ey
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,9 +22,10 @@ from backflip.control.segments import Segment
 from backflip.errors import DataError
 from backflip.feedback.media import Media
 
-__all__ = ["FASTEST", "Filming", "figure_of", "planar_clip", "speed"]
+__all__ = ["FASTEST", "SMOOTH", "Filming", "figure_of", "planar_clip", "speed"]
 
 FASTEST: Final = 40.0  # frames a second at which poses are shown at most
+SMOOTH: Final = 25.0  # pictures a second that a film has at most: of a faster robot every second or third step is drawn
 _DIGITS: Final = 4  # a tenth of a millimetre
 _GAME_FPS: Final = 15.0  # an Atari agent acts at every fourth of 60 frames
 _ENLARGED: Final = 4  # 84 pixels are few
@@ -54,7 +57,7 @@ class Filming:
     OutOfSpace when the disk is full.
     """
 
-    def __init__(self, media: Media, *, kind: str = "mp4", size: int = 320) -> None:
+    def __init__(self, media: Media, *, kind: str = "mp4", size: int = 256) -> None:
         self.media, self._kind, self._size = media, kind, size
         self._renderers: dict[str, Renderer] = {}
 
@@ -64,9 +67,11 @@ class Filming:
         if figure := figure_of(segment.env):
             return self.media.put_json(planar_clip(figure, segment.states))
         renderer = self._renderer(segment.env)
-        return self._film([renderer.draw(pose) for pose in segment.states], 1 / renderer.dt)
+        every = max(1, math.ceil(1 / renderer.dt / SMOOTH - 1e-6))
+        drawn = (renderer.draw(pose) for pose in segment.states[::every])
+        return self._film(drawn, 1 / renderer.dt / every)
 
-    def _film(self, pictures: list[Picture], fps: float) -> str:
+    def _film(self, pictures: Iterable[Picture], fps: float) -> str:
         return self.media.put(encode(pictures, fps=fps, kind=self._kind), self._kind)
 
     def _renderer(self, env: str) -> Renderer:

@@ -74,6 +74,7 @@ class _Backend(Protocol):
     space: Space
 
     def start(self, seed: int | None) -> _Seen: ...
+    def renew(self, which: NDArray[np.bool_]) -> _Seen: ...  # begins some anew, and shows those
     def step(self, actions: NDArray[Any]) -> _Seen: ...
     def close(self) -> None: ...
 
@@ -85,7 +86,9 @@ class Envs:
         self._backend, self.settings, self._witness = backend, settings, witness
         self.space = backend.space
         self._pose: NDArray[np.float64] | None = None
-        self._horizon = self._left = 0
+        self._observations: NDArray[Any] = np.zeros(0)
+        self._horizon = 0
+        self._left = np.zeros(settings.count, dtype=np.int64)  # steps until each one's episode is over
 
     @property
     def count(self) -> int:
@@ -96,18 +99,33 @@ class Envs:
 
         `horizon` is this episode's length, where it is another than usual.
         """
-        self._horizon = self._left = horizon or self.settings.horizon
+        self._horizon = horizon or self.settings.horizon
+        self._left[:] = self._horizon
         return self._look(self._backend.start(seed))
+
+    def renew(self, which: NDArray[np.bool_]) -> NDArray[Any]:
+        """Begins an episode of these environments, (count,), alone; the observations of all."""
+        self._left[which] = self._horizon
+        seen = self._backend.renew(which)
+        observations = self._observations.copy()
+        observations[which] = seen.observations
+        pose = self._pose
+        if pose is not None and seen.pose is not None:
+            pose = pose.copy()
+            pose[which] = seen.pose
+        none = np.zeros(self.count)
+        return self._look(_Seen(observations, none, none > 0, pose))
 
     def step(self, actions: NDArray[Any]) -> NDArray[Any]:
         """The next observations. Raises TrainingDiverged at one that is not finite, ConfigError at an early end."""
-        if self._left == 0:
+        if not self._left.all():
             raise ConfigError(f"the episode of {self._horizon} steps is over; wanted a reset before this step")
         self._left -= 1
         seen = self._backend.step(actions)
-        if self._left and seen.ended.any() and not self.settings.restarts:
+        early = self._left[seen.ended].max(initial=0)
+        if early and not self.settings.restarts:
             raise ConfigError(
-                f"{self.settings.env} ended an episode {self._left} steps before the horizon of "
+                f"{self.settings.env} ended an episode {early} steps before the horizon of "
                 f"{self._horizon}; wanted a fixed horizon, for an end would tell the agent what is wanted: "
                 "set on_end to 'restart', or an option of the environment that keeps it going"
             )
@@ -123,12 +141,12 @@ class Envs:
         self._backend.close()
 
     def _look(self, seen: _Seen) -> NDArray[Any]:
-        self._pose = seen.pose
+        self._pose, self._observations = seen.pose, seen.observations
         if not self.space.image and not np.isfinite(seen.observations).all():
             bad = int(np.flatnonzero(~np.isfinite(seen.observations).reshape(self.count, -1).all(axis=1))[0])
             raise TrainingDiverged(
                 f"environment {bad} of {self.count} ({self.settings.env}) shows NaN or infinite observations "
-                f"{self._horizon - self._left} steps into the episode; wanted finite ones: the simulation "
+                f"{self._horizon - self._left[bad]} steps into the episode; wanted finite ones: the simulation "
                 "has broken down, so start again from the last checkpoint, or look at the environment"
             )
         return seen.observations
@@ -186,6 +204,11 @@ class _EnvPool:
         none = np.zeros(self._settings.count)
         return self._seen(observations, none, none > 0, info)
 
+    def renew(self, which: NDArray[np.bool_]) -> _Seen:
+        observations, info = self._pool.reset(np.flatnonzero(which))
+        none = np.zeros(len(observations))
+        return self._seen(observations, none, none > 0, info)
+
     def step(self, actions: NDArray[Any]) -> _Seen:
         observations, rewards, ended, cut, info = self._pool.step(self._scale(actions))
         return self._seen(observations, rewards, ended | cut, info)
@@ -222,6 +245,11 @@ class _Gymnasium:
         first = [env.reset(seed=s)[0] for env, s in zip(self._envs, seeds, strict=True)]
         none = np.zeros(len(first))
         return _Seen(self._stack(first), none, none > 0, self._poses())
+
+    def renew(self, which: NDArray[np.bool_]) -> _Seen:
+        first = [env.reset()[0] for env, anew in zip(self._envs, which, strict=True) if anew]
+        none, poses = np.zeros(len(first)), self._poses()
+        return _Seen(self._stack(first), none, none > 0, None if poses is None else poses[which])
 
     def step(self, actions: NDArray[Any]) -> _Seen:
         observations, rewards, ended = [], [], []
@@ -324,6 +352,11 @@ class _Atari:
         observations, _ = self._envs.reset(seed=None if seed is None else seed % 2**31)
         none = np.zeros(self._count)
         return _Seen(self._blanked(observations), none, none > 0, None)
+
+    def renew(self, which: NDArray[np.bool_]) -> _Seen:
+        observations, _ = self._envs.reset(options={"reset_mask": which})
+        none = np.zeros(int(which.sum()))
+        return _Seen(self._blanked(observations)[which], none, none > 0, None)
 
     def step(self, actions: NDArray[Any]) -> _Seen:
         observations, rewards, ended, cut, _ = self._envs.step(np.asarray(actions, dtype=np.int64))

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backflip.config import require
-from backflip.control.agent import PPO, PPOSettings
+from backflip.control.agents import Settings, make_agent
 from backflip.control.envs import EnvSettings, make_envs
+from backflip.control.replay import Judge
 from backflip.control.segments import Recorder, Segment
 from backflip.records import content_id
 
@@ -41,11 +42,12 @@ class Learner:
     def __init__(
         self,
         env: EnvSettings,
-        agent: PPOSettings,
+        agent: Settings,
         *,
         seed: int,
         reseed_every: int,
         stages: Sequence[Stage] = (),
+        stagger: bool = False,
         witness: bool = False,
     ) -> None:
         for horizon in (env.horizon, *(stage.horizon for stage in stages)):
@@ -56,10 +58,10 @@ class Learner:
                 seen=horizon,
                 wanted=f"a multiple of a rollout's {agent.steps} steps that divides the {block} between checkpoints",
             )
-        self.seed, self._every, self._stages = seed, reseed_every, stages
+        self.seed, self._every, self._stages, self._stagger = seed, reseed_every, stages, stagger
         self.recorder = Recorder(env.env)
         self.envs = make_envs(env, witness=self.recorder.witness if witness else None)
-        self.agent = PPO(self.envs.space, agent, count=env.count, seed=seed)
+        self.agent = make_agent(self.envs.space, agent, count=env.count, seed=seed)
         self.rollouts = 0
         self._observations: NDArray[Any] | None = None
 
@@ -88,17 +90,28 @@ class Learner:
         begun = (self.rollouts - within) * self.agent.settings.steps * self.envs.count
         stage = next((s for s in self._stages if begun < s.until), None)
         horizon = stage.horizon if stage else self.envs.settings.horizon
-        if within == 0:
+        if within == 0 or self._observations is None:
             return self.envs.reset(seed_of(self.seed, "episode", self.rollouts), horizon=horizon)
-        if within * self.agent.settings.steps % horizon == 0 or self._observations is None:
+        rollouts = horizon // self.agent.settings.steps  # of an episode
+        late = np.arange(self.envs.count) if self._stagger else np.zeros(self.envs.count, dtype=int)
+        anew = (within + late) % rollouts == 0
+        if anew.all():
             return self.envs.reset(horizon=horizon)
-        return self._observations
+        return self.envs.renew(anew) if anew.any() else self._observations
 
-    def learn(self, rewards: Tensor) -> dict[str, float]:
-        """Updates the agent by the rewards, (steps, count), of the rollout; returns metrics."""
+    def learn(self, rewards: Tensor, done: float = 0.0) -> dict[str, float]:
+        """Updates the agent by the rewards, (steps, count), of the rollout, after so much of the run; metrics."""
         if self._observations is None:
             return {}
-        return self.agent.returns(rewards, self._observations) | self.agent.update()
+        return self.agent.returns(rewards, self._observations) | self.agent.update(done)
+
+    def explore(self) -> dict[str, float]:
+        """Where there are no rewards to learn from: the agent's curiosity, if it has some; metrics."""
+        return {} if self._observations is None else self.agent.explore(self._observations)
+
+    def relabel(self, judge: Judge) -> None:
+        """Tells an agent that remembers what its past is worth by now."""
+        self.agent.relabel(judge)
 
     def forget(self) -> None:
         """Drops the rollout without learning from it, as a policy does that is to stay random."""

@@ -52,13 +52,13 @@ class TrueReward:
 class Backflip:
     """Sees poses: likes turning backwards in the air, and none of it with the body on the floor."""
 
-    def __init__(self, *, penalty: float, roll: float = 0.0) -> None:
-        self.penalty, self.roll = penalty, roll
+    def __init__(self, *, penalty: float, roll: float = 0.0, power: float = 1.0) -> None:
+        self.penalty, self.roll, self.power = penalty, roll, power
 
     def steps(self, segment: Segment, rewards: NDArray[np.float64] | None) -> NDArray[np.float64]:  # noqa: ARG002
         if segment.states is None or segment.states.shape[-1] != 6:
             raise DataError(f"a clip of {segment.env} does not show a Hopper; wanted one to judge its backflips by")
-        return backflip_steps(segment.states, penalty=self.penalty, roll=self.roll)
+        return backflip_steps(segment.states, penalty=self.penalty, roll=self.roll, power=self.power)
 
 
 RECENT: Final = 20  # clips that a teacher remembers, more or less
@@ -86,17 +86,37 @@ def forward_steps(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(upright, 1 + moved, 0.0) - contacts(now).body
 
 
-def backflip_steps(poses: NDArray[np.float64], *, penalty: float, roll: float = 0.0) -> NDArray[np.float64]:
+def backflip_steps(
+    poses: NDArray[np.float64], *, penalty: float, roll: float = 0.0, power: float = 1.0
+) -> NDArray[np.float64]:
     """The backflip teacher's score of each step, (steps, ..), of poses (steps + 1, .., nq).
 
     Turns backwards count 20 each in the air, 0.3 of that on the foot, and `roll` of it with the body on the floor,
     where each step costs `penalty`. Turning forwards takes away all that it undoes, however it comes about: else
-    rocking to and fro would be worth something.
+    rocking to and fro would be worth something. With a `power` above 1 the share of a turn that was made since the body
+    last touched the floor counts by that power of it: two halves are worth less than one whole.
     """
     touch = contacts(poses[1:])
     turned = -np.diff(poses[..., 2], axis=0) / TURN
     worth = np.where(touch.body, roll, np.where(touch.foot, 0.3, 1.0))
-    return np.asarray(20 * np.where(turned > 0, worth * turned, turned) - penalty * touch.body)
+    gained = turned if power == 1 else _gained(turned, touch.body, power)
+    return np.asarray(20 * np.where(gained > 0, worth * gained, gained) - penalty * touch.body)
+
+
+def _gained(turned: NDArray[np.float64], body: NDArray[np.bool_], power: float) -> NDArray[np.float64]:
+    """What each step adds to the worth of the turn under way; a step with the body on the floor as much as it turns."""
+    gained, done = turned.copy(), np.zeros(turned.shape[1:])
+    for step, (more, touches) in enumerate(zip(turned, body, strict=True)):
+        after = done + more
+        gained[step] = np.where(touches, more, _worth(after, power) - _worth(done, power))
+        done = np.where(touches, 0.0, after)
+    return gained
+
+
+def _worth(turns: NDArray[np.float64], power: float) -> NDArray[np.float64]:
+    """Whole turns count one each, the rest by its power; turned forwards, all counts as it is."""
+    whole = np.floor(np.maximum(turns, 0))
+    return np.where(turns < 0, turns, whole + np.abs(turns - whole) ** power)
 
 
 @dataclass(frozen=True)
@@ -109,6 +129,9 @@ class TeacherSettings:
     """Backflip: what a step with the body on the floor costs; a turn backwards in the air is worth 20."""
     roll: float = 0.0
     """Backflip: the share of its worth that a turn keeps with the body on the floor."""
+    power: float = 1.0
+    """Backflip: the share of a turn since the body last touched the floor counts by this power of it: 1: as it is; 2:
+    half a turn is worth a quarter."""
     strict: float = 0.3
     """Backflip: the penalty of a teacher that has become strict, to whom rolling is worth nothing: people are lenient
     with a beginner alone."""
@@ -130,6 +153,7 @@ class TeacherSettings:
     def __post_init__(self) -> None:
         for name in ("penalty", "roll", "strict", "strict_above", "beta", "skip", "equal", "margin"):
             require(getattr(self, name) >= 0, name, seen=getattr(self, name), wanted="0 or more")
+        require(self.power >= 1, "power", seen=self.power, wanted="1 or more")
         require(0 < self.gamma <= 1, "gamma", seen=self.gamma, wanted="above 0, and 1 at most")
         require(0 <= self.mistakes <= 1, "mistakes", seen=self.mistakes, wanted="a share from 0 to 1")
 
@@ -149,7 +173,7 @@ B_PREF: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 
 def _eye(settings: TeacherSettings) -> Eye:
     if settings.goal == "backflip":
-        return Backflip(penalty=settings.penalty, roll=settings.roll)
+        return Backflip(penalty=settings.penalty, roll=settings.roll, power=settings.power)
     return Forward() if settings.goal == "forward" else TrueReward()
 
 

@@ -50,6 +50,17 @@ class Shelves:
             raise
         return cls(database, clock=clock)
 
+    @classmethod
+    def existing(cls, url_or_path: str | Path) -> Self:
+        """As `open`, for those who read: makes nothing, and raises DataError where there is no such file."""
+        path = str(url_or_path).removeprefix("sqlite:///")
+        if "://" not in path and not Path(path).is_file():
+            raise DataError(
+                f"there is no store at {url_or_path}; wanted one that was filled: check the path of --store, or fill "
+                "one first (backflip data --help, or backflip demo)"
+            )
+        return cls.open(url_or_path)
+
     @property
     def database(self) -> Database:
         """For modules that keep tables of their own in the same transactions."""

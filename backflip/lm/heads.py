@@ -103,6 +103,12 @@ class Scalar(nn.Module):
         """Makes the adapters part of the weights, for good."""
         fold(self)
 
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Every number is 0 from here on, until the head is trained."""
+        self.head.weight.zero_()
+        self.reward_offset = 0.0
+
     def _numbers(self, packed: Packed, places: Tensor, lower: Tensor | None) -> Tensor:
         states = self.backbone(packed, lower=lower, split=self.split)
         numbers: Tensor = self.head(states.flatten(0, 1)[places]).squeeze(-1)

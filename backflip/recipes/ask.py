@@ -130,7 +130,7 @@ def run(
     in the studio, questions may come in at any time, and the folder stays as it was begun.
     Raises DataError where there is no question, LabellingPaused where answers are still wanted at the end.
     """
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         questions = list(store.questions(project=config.project, purpose=config.purpose))
         as_begun = as_begun or config.labellers == "people"
         parents = [_parent(config, questions[: _begun_with(config) if as_begun else None])]

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,16 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backflip.config import NOT_FINGERPRINTED, require
+from backflip.config import LATER, NOT_FINGERPRINTED, require
 from backflip.control.agent import PPOSettings
+from backflip.control.agents import Settings
 from backflip.control.asking import AskingSettings, choose_pairs, due, random_pairs
+from backflip.control.contest import best_of
 from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import EnvSettings
 from backflip.control.evaluator import evaluate
+from backflip.control.flips import count_flips, mean_flips
 from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
-from backflip.control.segments import SegmentFolder
+from backflip.control.sac import SACSettings
+from backflip.control.segments import Recorder, SegmentFolder
 from backflip.control.teachers import Eye, Teacher, TeacherSettings
 from backflip.errors import DataError
 from backflip.feedback.store import Store
@@ -39,11 +43,15 @@ from backflip.records import Answer, Question
 from backflip.runs import Parent, Run, open_run, progress, require_finite
 from backflip.runs.checkpoint import discard, load_latest, save
 
-__all__ = ["Config", "Result", "main", "run"]
+__all__ = ["POLICY", "Config", "Result", "earlier_answers", "main", "require_earlier", "run"]
 
 _log = logging.getLogger(__name__)
 
 Reward = Literal["answers", "teacher_score", "hand_written", "random"]
+
+POLICY = "policy"  # the folder of the policy that a run ends with
+_WATCHED = 16  # environments whose flips are counted
+_APART = 4  # rollouts from one contender to the next
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,10 @@ class Config:
     folder: Path = field(metadata=NOT_FINGERPRINTED)
     """The run's folder; the store is its `feedback.db` unless one is named, the clips lie in its `segments`."""
     env: EnvSettings = field(default_factory=EnvSettings)
+    algorithm: Literal["ppo", "sac"] = field(default="ppo", metadata=LATER)
+    """The agent: ppo learns from a rollout once; sac, off-policy, from all that it remembers (PEBBLE)."""
     agent: PPOSettings = field(default_factory=PPOSettings)
+    sac: SACSettings = field(default_factory=SACSettings, metadata=LATER)
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     asking: AskingSettings = field(default_factory=AskingSettings)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
@@ -65,9 +76,11 @@ class Config:
     wanted: str = "Which clip is nearer to a backflip that lands on its foot?"
     """What people are asked."""
     steps: int = 1_000_000
-    """Environment steps in all."""
+    """Environment steps in all, rounded up to whole rollouts."""
     stages: tuple[tuple[float, int], ...] = ()
     """(share, horizon): until this share of the steps, episodes are so long; then as env.horizon says."""
+    stagger: bool = False
+    """Episodes of different environments begin at different rollouts, so that every rollout sees all of an episode."""
     clip: int = 60
     """Steps of a clip (H: 1.5 seconds, 15 to 60 steps; Atari 25)."""
     first_fit: int = 500
@@ -82,6 +95,9 @@ class Config:
     """The feedback store, a path or URL; the run's own by default."""
     project: str = "control"
     """The store's project."""
+    contenders: int = 0
+    """So many of the last policies, a few rollouts apart, play whole episodes at the end; the one that the reward as it
+    then is likes best is kept. 0: the last one is."""
     episodes: int = 20
     """Episodes of the evaluation at the end."""
     evaluation_horizon: int = 1000
@@ -94,10 +110,10 @@ class Config:
         for name in ("steps", "clip", "first_fit", "fit", "episodes", "evaluation_horizon", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
         require(
-            self.clip <= self.agent.steps,
+            self.clip <= self.learns.steps,
             "clip",
             seen=self.clip,
-            wanted=f"no more than the {self.agent.steps} steps of a rollout",
+            wanted=f"no more than the {self.learns.steps} steps of a rollout",
         )
 
     @property
@@ -106,9 +122,19 @@ class Config:
         return self.store or str(self.folder / "feedback.db")
 
     @property
+    def learns(self) -> Settings:
+        """The settings of the agent that learns."""
+        return self.agent if self.algorithm == "ppo" else self.sac
+
+    @property
     def rollouts(self) -> int:
         """Rollouts in all."""
-        return -(-self.steps // (self.agent.steps * self.env.count))
+        return -(-self.steps // (self.learns.steps * self.env.count))
+
+    @property
+    def whole_steps(self) -> int:
+        """The steps of all rollouts: what a run ends with."""
+        return self.rollouts * self.learns.steps * self.env.count
 
 
 @dataclass(frozen=True)
@@ -154,6 +180,8 @@ def run(
         if not ledger.done:
             work = _Work(config, stack, film, eye)
             work.train(ledger, after_rollout)
+            work.settle()
+            save(config.folder / POLICY, work.learner.rollouts, work.policy(), fingerprint=ledger.fingerprint, keep=1)
             ledger.finish(asdict(work.result()))
             discard(config.folder / "checkpoints")
         return Result(**ledger.result)
@@ -167,10 +195,11 @@ class _Work:
         sealed = config.labellers == "simulated" and config.teacher.goal == "reward"
         self.learner = Learner(
             config.env,
-            config.agent,
+            config.learns,
             seed=config.seed,
             reseed_every=config.checkpoint_every,
             stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],
+            stagger=config.stagger,
             witness=sealed,
         )
         stack.callback(self.learner.close)
@@ -180,12 +209,13 @@ class _Work:
         )
         self.teacher = Teacher(config.teacher, seed=config.seed, eye=eye)
         self.ensemble = Ensemble(self.learner.envs.space, config.predictor, seed=config.seed)
-        self.reused = _reused(config)
+        self.reused = earlier_answers(config)
         self.asked: list[str] = []
         self.heard: list[int] = []
         self.new: list[Question] = []
         self.data = self.reused
-        self.fitted = False
+        self.fitted = self.refitted = False  # ever, and since the rewards were last on one scale
+        self.kept: list[dict[str, Tensor]] = []
         self.cpu = 0.0
 
     # --- the loop
@@ -200,6 +230,7 @@ class _Work:
             while self.learner.rollouts < config.rollouts and config.reward != "random":
                 started = time.process_time()
                 metrics = self.turn()
+                self.keep()
                 self.cpu += time.process_time() - started
                 number = self.learner.rollouts
                 require_finite(number, metrics)
@@ -215,23 +246,39 @@ class _Work:
         self.learner.rollout()
         metrics: dict[str, float] = {"control/steps": self.learner.steps}
         if self.config.reward == "answers":
+            if self.learner.agent.curious:  # it explores by itself before anybody is asked
+                return metrics | self.learner.explore()
             metrics |= self.listen()
             if self.data is None:  # nothing to learn from yet: the agent keeps exploring as it is
                 self.learner.forget()
                 _log.warning("no answers yet after %d steps: the agent explores and waits", self.learner.steps)
                 return metrics | {"control/waiting": 1.0}
         rewards = self.rewards()
-        metrics["control/reward"] = float(rewards.mean())
-        return metrics | self.learner.learn(rewards)
+        metrics |= {"control/reward": float(rewards.mean())} | self.watch()
+        return metrics | self.learner.learn(rewards, self.learner.rollouts / self.config.rollouts)
+
+    def watch(self) -> dict[str, float]:
+        """What an onlooker counts in the rollout's first environments: for people's eyes, nothing learns from it."""
+        poses = self.learner.recorder.poses
+        if poses is None or not self.config.env.env.startswith("Hopper"):
+            return {}
+        found = mean_flips([count_flips(poses[:, env]) for env in range(min(_WATCHED, poses.shape[1]))])
+        return {f"flips/{name}": value for name, value in asdict(found).items()}
 
     def rewards(self) -> Tensor:
         """The rewards of the rollout, (steps, count)."""
-        recorder, reward = self.learner.recorder, self.config.reward
-        observations, actions = recorder.observations, recorder.actions
+        recorder = self.learner.recorder
+        if self.config.reward == "answers" and (self.refitted or not self.learner.agent.remembers):
+            self.ensemble.normalise(torch.from_numpy(recorder.observations), torch.from_numpy(recorder.actions))
+            self.learner.relabel(self.ensemble.rewards)
+            self.refitted = False
+        return self.rewards_of(recorder)
+
+    def rewards_of(self, recorder: Recorder) -> Tensor:
+        """The rewards of other steps, on the scale of the last rollout."""
+        observations, actions, reward = recorder.observations, recorder.actions, self.config.reward
         if reward == "answers":
-            seen, done = torch.from_numpy(observations), torch.from_numpy(actions)
-            self.ensemble.normalise(seen, done)
-            return self.ensemble.rewards(seen, done)
+            return self.ensemble.rewards(torch.from_numpy(observations), torch.from_numpy(actions))
         if reward == "hand_written":
             return torch.from_numpy(hand_written(observations, actions)).float()
         return torch.from_numpy(self.teacher.score_rollout(recorder)).float()
@@ -249,7 +296,7 @@ class _Work:
         if self.data is None or (self.fitted and not fresh):
             return {}
         steps = self.config.fit if self.fitted else self.config.first_fit
-        self.fitted = True
+        self.fitted = self.refitted = True
         return self.ensemble.fit(self.data, steps=steps)
 
     def ask(self, count: int) -> None:
@@ -294,10 +341,32 @@ class _Work:
 
     # --- checkpoints and result
 
+    def keep(self) -> None:
+        """Keeps the policy as it is, if it is one of the contenders."""
+        left = self.config.rollouts - self.learner.rollouts
+        if left % _APART == 0 and left < _APART * self.config.contenders:
+            self.kept.append({name: value.clone() for name, value in self.learner.agent.net.state_dict().items()})
+
+    def settle(self) -> None:
+        """The best of the contenders, by the reward as it is now, is the policy."""
+        if self.kept and (self.fitted or self.config.reward != "answers"):
+            env = replace(self.config.env, horizon=self.config.evaluation_horizon)
+            place, scores = best_of(self.learner.agent, self.kept, env, self.rewards_of, seed=self.config.seed)
+            _log.info("policy %d of %d is kept: %s", place + 1, len(scores), [round(score, 3) for score in scores])
+
+    def policy(self) -> dict[str, Any]:
+        """What a film or another run needs of the agent."""
+        return {"learner": {"agent": self.learner.agent.state()}}
+
     def state(self) -> dict[str, Any]:
         """For a checkpoint. The answers themselves are in the store."""
-        kept = {"learner": self.learner.state(), "ensemble": self.ensemble.state(), "teacher": self.teacher.state()}
-        return kept | {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
+        parts: dict[str, Learner | Ensemble | Teacher] = {
+            "learner": self.learner,
+            "ensemble": self.ensemble,
+            "teacher": self.teacher,
+        }
+        numbers = {"asked": self.asked, "heard": self.heard, "fitted": self.fitted, "cpu": self.cpu}
+        return {**{name: part.state() for name, part in parts.items()}, **numbers, "kept": self.kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back to a checkpoint; answers that were withdrawn since are left out."""
@@ -305,7 +374,7 @@ class _Work:
         self.ensemble.restore(state["ensemble"])
         self.teacher.restore(state["teacher"])
         self.asked, self.heard = list(state["asked"]), list(state["heard"])
-        self.fitted, self.cpu = bool(state["fitted"]), float(state["cpu"])
+        self.fitted, self.cpu, self.kept = bool(state["fitted"]), float(state["cpu"]), list(state["kept"])
         order = {number: place for place, number in enumerate(self.heard)}
         answers = sorted((a for a in self.conversation.answers() if a[0] in order), key=lambda a: order[a[0]])
         self.data = self.reused
@@ -331,21 +400,27 @@ class _Work:
         )
 
 
-def _reused(config: Config) -> Comparisons | None:
-    """What the answers of earlier runs say."""
+def earlier_answers(config: Config) -> Comparisons | None:
+    """What the answers of earlier runs say, None where they say nothing; DataError where there is no such run."""
+    require_earlier(config)
     found: Comparisons | None = None
     for folder in config.answers:
-        if not (folder / "feedback.db").exists():
-            raise DataError(
-                f"{folder} has no feedback.db, so there are no answers to reuse; wanted the folder of an earlier run "
-                "of control that kept its own store"
-            )
         with Store.open(folder / "feedback.db") as store:
             earlier = Conversation(store, SegmentFolder(folder), project=config.project, wanted=config.wanted)
             said = earlier.comparisons(earlier.answers())
         if said is not None:
             found = said if found is None else found.join(said)
     return found
+
+
+def require_earlier(config: Config) -> None:
+    """DataError where a run whose answers are to be reused is not there."""
+    for folder in config.answers:
+        if not (folder / "feedback.db").exists():
+            raise DataError(
+                f"{folder} has no feedback.db, so there are no answers to reuse; wanted the folder of an earlier run "
+                "of control that kept its own store"
+            )
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from typing import Literal
 from tyro.conf import Positional
 
 from backflip.config import require
-from backflip.errors import DataError
 from backflip.feedback import formats
 from backflip.feedback.formats import Ranked
 from backflip.feedback.formats.plain import read_prompts
@@ -28,7 +27,6 @@ __all__ = [
     "ImportFile",
     "PromptFile",
     "Withdrawal",
-    "existing_store",
     "export_rankings",
     "import_demonstrations",
     "import_prompts",
@@ -168,7 +166,7 @@ def _by_labeller(one: Ranked, config: ImportFile) -> Ranked:
 
 def export_rankings(config: ExportFile) -> str:
     """Exports and says how many rows were written. Raises DataError where there is nothing to write."""
-    with existing_store(config.store) as store:
+    with Store.existing(config.store) as store:
         count = formats.write(config.file, _rankings(store, config), config.format)
     return f"{count} rows written to {config.file}"
 
@@ -200,7 +198,7 @@ def import_prompts(config: PromptFile) -> str:
 
 def withdraw_answers(config: Withdrawal) -> str:
     """Withdraws and says how many. Raises FeedbackError where there is no such answer or labeller."""
-    with existing_store(config.store) as store:
+    with Store.existing(config.store) as store:
         what = config.number if config.labeller is None else config.labeller
         assert what is not None
         count = store.withdraw(what, config.reason)
@@ -225,10 +223,3 @@ def _rankings(store: Store, config: ExportFile) -> Iterator[Ranked]:
     known: dict[str, Question] = {q.id: q for q in store.questions(project=config.project, purpose=config.purpose)}
     for _, answer in store.answers(up_to=config.up_to, project=config.project, purpose=config.purpose):
         yield Ranked(known[answer.question], answer)
-
-
-def existing_store(store: str) -> Store:
-    """The store, open; raises DataError if there is none."""
-    if "://" not in store and not Path(store).is_file():
-        raise DataError(f"there is no store at {store}; wanted one with answers: check the path")
-    return Store.open(store)

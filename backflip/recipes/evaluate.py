@@ -203,7 +203,7 @@ def run(config: Config, *, judges: Mapping[str, Rewards] | None = None) -> Resul
     `judges` adds to those that the configuration names. Raises DataError where there is no prompt, ModelError where a
     model does not serve, LabellingPaused where people have not answered all.
     """
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         prompts = store.some_prompts(name=config.prompts, split=config.split, limit=config.limit)
         with open_run(
             config.folder, recipe="evaluate", config=config, seed=config.seed, parents=_parents(config, prompts)

@@ -15,7 +15,7 @@ from tyro.conf import Positional
 
 from backflip.feedback import formats
 from backflip.feedback.store import Store
-from backflip.recipes.data import ExportFile, ImportFile, existing_store, export_rankings, import_rankings
+from backflip.recipes.data import ExportFile, ImportFile, export_rankings, import_rankings
 from backflip.records import Question
 
 __all__ = ["LabelExport", "LabelImport", "Tool", "export_labels", "import_labels"]
@@ -70,7 +70,7 @@ def export_labels(config: LabelExport) -> str:
         return export_rankings(
             ExportFile(config.file, config.store, config.format, project=config.project, purpose=config.purpose)
         )
-    with existing_store(config.store) as store:
+    with Store.existing(config.store) as store:
         count = formats.write_questions(config.file, _unanswered(store, config), config.format)
     return f"{count} questions written to {config.file}"
 

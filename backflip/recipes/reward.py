@@ -175,7 +175,7 @@ def run(config: Config, *, as_done: bool = False) -> Result:
     here, earlier = world(), read_run(config.folder)
     seed_everything(config.seed)
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(config.store))
+        store = stack.enter_context(Store.existing(config.store))
         up_to = all_gather_objects(_up_to(config, earlier, store), here)[0]  # answers may come in between two ranks
         snapshot = store.snapshot(up_to=up_to, project=config.project, purpose=config.purpose)
         shown = sorted(store.demonstrations(project=config.project), key=lambda d: d.id)

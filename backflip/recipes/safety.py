@@ -166,7 +166,7 @@ def check(config: Check) -> str:
 def _read(config: Config) -> list[Labelled]:
     rows = [row for path in config.data for row in read_labelled(path)]
     if config.store is not None:
-        with Store.open(config.store) as store:
+        with Store.existing(config.store) as store:
             rows += flagged(store, project=config.project)
     if not rows:
         raise DataError("there is no labelled text; wanted rows of text and labels, or answers that carry flags")

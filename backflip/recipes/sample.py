@@ -140,7 +140,7 @@ def run(config: Config, *, sampler: Sampler | None = None) -> Result:
     here = world()
     _check_selectors(config)
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(config.store))
+        store = stack.enter_context(Store.existing(config.store))
         prompts = store.some_prompts(name=config.prompts, split=config.split, limit=config.limit)
         digest = {"sha256": content_id([p.id for p in prompts]), "prompts": len(prompts)}
         named = f"{config.store}#{config.prompts}/{config.split}"

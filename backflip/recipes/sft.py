@@ -59,6 +59,8 @@ class Config:
     """A prompt set: demonstrations of its validation prompts are held out, those of its test prompts are left out."""
     validation_share: float = 0.1
     """Without held-out demonstrations in `prompts`: the share of prompts that is held out, by seed and prompt."""
+    limit: int | None = None
+    """Train on at most so many demonstrations, the first that were given."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
     lora_layers: int = 0
@@ -108,6 +110,7 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "micro_tokens", "pick_prompts", "pick_tokens", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, seen=getattr(self, name), wanted="1 or more")
+        require(self.limit is None or self.limit >= 1, "limit", seen=self.limit, wanted="1 or more, or none")
         for name in (
             "lora_rank",
             "lora_layers",
@@ -217,7 +220,7 @@ def _open(config: Config, data: _Data) -> AbstractContextManager[Run]:
 
 def _read(config: Config) -> _Data:
     """Raises DataError where no demonstration is left to train on."""
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         shown = list(store.demonstrations(project=config.project))
         sets = {
             s: list(store.prompts(name=config.prompts, split=s)) if config.prompts else []
@@ -227,7 +230,7 @@ def _read(config: Config) -> _Data:
     usable = [d for d in shown if d.prompt.id not in test]
     held = {p.id for p in sets["validation"]} & {d.prompt.id for d in usable}
     held = held or _held_out(sorted({d.prompt.id for d in usable}), seed=config.seed, share=config.validation_share)
-    train = [d for d in usable if d.prompt.id not in held]
+    train = [d for d in usable if d.prompt.id not in held][: config.limit]
     if not train:
         raise DataError(
             f"project {config.project!r} of {config.store} has {len(shown)} demonstrations, and none is left to "

@@ -152,7 +152,7 @@ def run(config: Config) -> Result:
     Raises DataError where there are fewer than two groups with enough pairs, ModelError where the model does not serve.
     """
     torch.manual_seed(config.seed)
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         tokens = Tokens(load_tokenizer(config.model), name=f"the tokenizer of {config.model!r}")
         snapshot = store.snapshot(up_to=config.up_to, project=config.project, purpose=config.purpose)
         data = _read(config, store, tokens, snapshot.up_to)

@@ -11,7 +11,7 @@ from backflip.studio.refusals import NotAllowed, NotSignedIn
 from backflip.studio.state import studio_of
 from backflip.studio.users import User
 
-__all__ = ["address_of", "begin", "csrf_token", "end", "identify", "require_own_form"]
+__all__ = ["address_of", "begin", "csrf_token", "end", "identify", "inside", "require_own_form"]
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
@@ -45,6 +45,11 @@ def end(request: Request, response: Response) -> None:
     if session := _session(request):
         studio.accounts.credentials.close_session(session)
     response.delete_cookie(studio.settings.cookie)
+
+
+def inside(path: str) -> str:
+    """The path, if it is one of ours: a link must not lead to another site."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
 def address_of(request: HTTPConnection) -> str:

@@ -12,9 +12,10 @@ from backflip.runs.lineage import RunRecord
 from backflip.runs.texts import TEXTS
 from backflip.studio.tail import Mark, lines_after
 
-__all__ = ["CLIPS", "clips", "texts"]
+__all__ = ["CLIPS", "LOOK", "clips", "look", "texts"]
 
 CLIPS = "clips.jsonl"  # a line a clip: step, media (a key), and perhaps a label
+LOOK = "look.json"  # how a control run does now (docs/clips.md)
 _MOST = 400  # the newest texts
 _SAMPLES, _PROMPTS = 48, 6  # of a run that only sampled; prompts of an evaluation
 
@@ -36,6 +37,15 @@ def texts(record: RunRecord) -> tuple[list[dict[str, Any]], Mark]:
 def clips(record: RunRecord) -> list[dict[str, Any]]:
     """The newest clips, as a control run wrote them."""
     return [json.loads(line) for line in lines_after(record.folder / CLIPS, Mark()).lines[-8:]]
+
+
+def look(record: RunRecord) -> dict[str, Any] | None:
+    """How the agent of a control run does, as the run wrote it last; None where it has not, or of another version."""
+    try:
+        found = json.loads((record.folder / LOOK).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("version") == 1 else None
 
 
 def _sampled(folder: Path) -> Iterator[dict[str, Any]]:

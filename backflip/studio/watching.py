@@ -27,7 +27,8 @@ _HEADLINES = {
     "ppo": ("judge/score", "objective/score"),
     "reward": ("reward/held_out_accuracy", "reward/accuracy"),
     "sft": ("sft/validation_loss", "sft/loss"),
-    "control": ("control/true_return", "control/predicted_return"),
+    "control": ("control/answers", "control/reward"),
+    "control_processes": ("control/answers",),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,34 @@ def test_episodes_are_seeded_anew_at_checkpoints_and_lengthen() -> None:
     # 8 steps a rollout; the horizon changes with the seed, at rollout 4: until then each rollout is an episode.
     assert begun == [True, True, True, True, True, False]
     np.testing.assert_array_equal(later.recorder.observations[0, :, 0], places[4])
+
+
+def test_staggered_episodes_begin_at_different_rollouts() -> None:
+    with registered() as env:
+        learner = Learner(EnvSettings(env, count=3, horizon=8), SMALL, seed=3, reseed_every=4, stagger=True)
+        begun = []
+        for _ in range(5):
+            learner.rollout()
+            learner.forget()
+            begun.append((np.abs(learner.recorder.observations[0, :, 0]) > 0.07).tolist())
+        learner.close()
+    # Two rollouts an episode. All begin at rollouts 0 and 4; then the second at 1 and 3, the others at 2.
+    assert begun == [[True] * 3, [False, True, False], [True, False, True], [False, True, False], [True] * 3]
+
+
+def test_at_the_end_the_agent_settles() -> None:
+    agent = PPO(BOX, replace(SMALL, anneal=0.5, entropy=0.1), count=3, seed=0)
+    left = []
+    for done in (0.25, 0.5, 0.75, 1.0):
+        agent.returns(torch.zeros(4, 3), _rollout(agent))
+        agent.update(done)
+        left.append(agent.left)
+    assert left == [1, 1, 0.5, 0]
+    rate = agent.rate
+    agent._adapt(0.0019)  # a tenth of the wanted KL of 0.01 is left
+    assert agent.rate == pytest.approx(rate)
+    agent._adapt(0.0021)
+    assert agent.rate < rate
 
 
 def test_a_rollout_that_spans_an_episodes_end_is_refused() -> None:

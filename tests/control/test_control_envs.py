@@ -147,3 +147,24 @@ def test_atari_is_four_grey_pictures_without_a_score() -> None:
     assert seen[:, :, :, 20:].any()
     assert not seen[:, :, :, :10].any()
     assert len(told) == 30
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_some_environments_begin_anew_and_the_others_go_on(backend: Any) -> None:
+    envs = make_envs(EnvSettings("Hopper-v5", count=3, horizon=4, backend=backend))
+    try:
+        envs.reset(5)
+        still = np.zeros((3, 3), dtype=np.float32)
+        before = [envs.step(still) for _ in range(3)][-1]
+        pose = envs.states()
+        seen = envs.renew(np.array([False, True, False]))
+        after = envs.states()
+        assert pose is not None
+        assert after is not None
+        assert (seen == before).all(axis=1).tolist() == (after == pose).all(axis=1).tolist() == [True, False, True]
+        np.testing.assert_allclose(seen[1, 5:], 0, atol=0.006)  # at rest, near enough: a start
+        envs.step(still)
+        with pytest.raises(ConfigError, match="is over"):  # of those that went on
+            envs.step(still)
+    finally:
+        envs.close()

@@ -27,7 +27,7 @@ from backflip.recipes.control import Config, Result, run
 from backflip.records import Answer, Labeller
 from backflip.runs import read_metrics
 
-AGENT = PPOSettings(steps=5, epochs=2, minibatch=20, hidden=8)
+AGENT = PPOSettings(steps=5, epochs=2, minibatch=20, hidden=8, anneal=0.5)
 
 
 class _LikesTheAction:
@@ -48,8 +48,10 @@ def _config(folder: Path, env: str, **changes: Any) -> Config:
         env=EnvSettings(env, count=4, horizon=10),
         agent=AGENT,
         predictor=PredictorSettings(hidden=8),
-        asking=AskingSettings(budget=24),
+        asking=AskingSettings(budget=24, until=0.8),
         steps=160,  # 8 rollouts of 20 steps
+        stagger=True,
+        contenders=2,
         clip=3,
         first_fit=10,
         fit=5,

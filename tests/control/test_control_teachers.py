@@ -94,6 +94,19 @@ def test_what_a_turn_is_worth() -> None:
     np.testing.assert_allclose(backflip_steps(standing, penalty=0.5), [0.06, 0.06], rtol=1e-6)  # on the foot: 0.3 of it
 
 
+def test_two_halves_are_worth_less_than_a_whole() -> None:
+    poses = np.zeros((5, 6))
+    poses[:, 1], poses[:, 2] = 3.0, [0, -TURN / 2, -TURN, -1.5 * TURN, -TURN]
+    # Squares of 0, 0.5, 1 turns, and the next turn's: 0.25, 0.75, 0.25; half a turn forwards takes the last away.
+    np.testing.assert_allclose(backflip_steps(poses, penalty=0.0, power=2.0), [5, 15, 5, -5], atol=1e-9)
+    poses[2, 1] = 0.1  # the body touches the floor after the second half of the first turn: the count begins anew
+    np.testing.assert_allclose(backflip_steps(poses, penalty=0.0, power=2.0), [5, 0, 5, -5], atol=1e-9)
+    poses[:, 2] = [0, TURN / 4, 0, TURN / 4, 0]  # forwards and back again is worth nothing
+    np.testing.assert_allclose(backflip_steps(poses[:2], penalty=0.0, power=2.0), [-5], atol=1e-9)
+    with pytest.raises(ConfigError, match="power"):
+        TeacherSettings(power=0.5)
+
+
 def test_the_teacher_becomes_strict() -> None:
     poses = np.zeros((2, 6))
     poses[:, 1] = 0.1
@@ -139,6 +152,15 @@ def test_answers_fall_due_at_a_falling_rate() -> None:
     assert found[1] == 25 + 21
     assert (np.diff(gains[:-1]) <= 1).all()
     assert gains[0] > 3 * gains[-1]
+
+
+def test_all_may_be_asked_before_the_end() -> None:
+    asking = AskingSettings(budget=100, anneal=1e5, until=0.5)
+    whole = AskingSettings(budget=100, anneal=1e5)
+    found = [due(asking, step=step, steps=1_000_000) for step in (0, 100_000, 499_999, 500_000, 900_000)]
+    assert found == [25, due(whole, step=100_000, steps=500_000), 99, 100, 100]
+    with pytest.raises(ConfigError, match="until"):
+        AskingSettings(until=0.0)
 
 
 def test_pairs_are_of_two_clips_and_asked_once() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 from control_kit import registered
 
@@ -13,10 +15,11 @@ from backflip.control.asking import AskingSettings
 from backflip.control.envs import EnvSettings
 from backflip.control.teachers import TeacherSettings
 from backflip.recipes.control import Config
+from backflip.runs import MetricsWriter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments import backflip
+from experiments import agents, backflip, curves
 from experiments.cells import Cell, Table, run_missing, status, write_results
 
 
@@ -68,3 +71,29 @@ def test_the_backflips_table_has_every_seed_and_comparison(tmp_path: Path) -> No
     assert len({c.config.steps for c in table.cells}) == 1  # equal steps for all
     assert {c.config.teacher.mistakes for c in table.cells} == {0.1}
     assert {(c.config.episodes, c.config.evaluation_horizon) for c in table.cells} == {(20, 1000)}
+
+
+def test_the_contest_of_agents_differs_in_the_agent_alone(tmp_path: Path) -> None:
+    table = agents.table(tmp_path)
+    told = [(c.config.env.env, c.config.seed, c.config.asking.budget, c.config.algorithm) for c in table.cells]
+    assert len(set(told)) == len(told) == 2 * 3 * 3 * 2
+    for one, other in zip(table.cells[::2], table.cells[1::2], strict=True):
+        same = replace(other.config, folder=one.config.folder, algorithm="ppo", steps=one.config.steps)
+        assert same == one.config
+
+
+def test_curves_are_medians_over_seeds(tmp_path: Path) -> None:
+    for seed, flips in enumerate(([0.0, 2.0], [1.0, 3.0], [5.0, 7.0])):
+        lines = [{"control/steps": 10 * (i + 1), "flips/clean_flips": value} for i, value in enumerate(flips)]
+        folder = tmp_path / f"answers-300-seed-{seed}"
+        folder.mkdir()
+        writer = MetricsWriter(folder)
+        for step, line in enumerate(lines):
+            writer.write(step, line)
+        writer.close()
+    band = curves.medians(tmp_path, "answers-300")
+    assert band == [(10, 1.0, 0.0, 5.0), (20, 2.0, 1.0, 6.0)]  # the last rollouts are averaged
+    assert curves.main([str(tmp_path), str(tmp_path / "curves.svg")]) == 0
+    drawn = ET.fromstring((tmp_path / "curves.svg").read_text())
+    assert len([part for part in drawn if part.tag.endswith("polyline")]) == 1
+    assert curves.main([]) == 2

@@ -104,7 +104,9 @@ def test_a_teacher_at_the_desk_answers_one_by_one_and_takes_its_time(tmp_path: P
     slow, medium, fast = candidates
     desk, slept = Desk([Task(slow, fast), Task(medium, slow)]), []
     teacher = Teacher(TeacherSettings(goal="forward", mistakes=0.0), seed=0)
-    given = work_at_desk(desk, teacher, tmp_path, seconds=4.0, goes_on=lambda: len(desk.told) < 2, sleep=slept.append)
+    given = work_at_desk(
+        desk, teacher, tmp_path, takes=lambda: 4.0, goes_on=lambda given: given < 2, sleep=slept.append
+    )
     assert (given, slept) == (2, [4.0, 4.0])
     assert [(tiers, seconds) for _, tiers, seconds in desk.told] == [
         (((fast.id,), (slow.id,)), 4.0),

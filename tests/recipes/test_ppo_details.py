@@ -299,6 +299,14 @@ def test_the_value_net_may_start_from_a_reward_folder(kit: Kit, tmp_path: Path) 
     torch.testing.assert_close(episodes.values[0, : len(expected)], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_value_net_with_a_zero_head_says_nothing_at_first_and_learns(kit: Kit) -> None:
+    trainer = kit.trainer(kit.config(value=Value(zero_head=True)))
+    episodes = rollout(trainer, kit.prompts())
+    assert not episodes.values.any()
+    learn(trainer, episodes)
+    assert rollout(trainer, kit.prompts()).values.any()
+
+
 # --- frozen models that come and go
 
 

@@ -260,6 +260,11 @@ def test_the_share_holds_out_whole_prompts(configure: Callable[..., sft.Config],
     assert sft._read(configure(validation_share=0.3, seed=1)).validation != data.validation
 
 
+def test_a_limit_takes_the_first_demonstrations_and_holds_out_the_same(configure: Callable[..., sft.Config]) -> None:
+    whole, few = sft._read(configure(validation_share=0.3)), sft._read(configure(validation_share=0.3, limit=4))
+    assert (few.train, few.validation) == (whole.train[:4], whole.validation)
+
+
 def test_every_demonstration_is_seen_once_an_epoch(configure: Callable[..., sft.Config]) -> None:
     config = configure(validation_share=0.0)
     trainer = sft._Trainer(config, sft._read(config), sft.world())
@@ -279,6 +284,7 @@ def test_lineage_names_model_and_demonstrations(configure: Callable[..., sft.Con
 
 
 def test_an_empty_store(configure: Callable[..., sft.Config], tmp_path: Path) -> None:
+    Store.open(tmp_path / "empty.db").close()
     with pytest.raises(DataError, match="has 0 demonstrations"):
         sft.run(configure(store=str(tmp_path / "empty.db")))
 
@@ -324,6 +330,7 @@ def test_a_loss_that_is_not_finite(configure: Callable[..., sft.Config], sft_mod
         {"learning_rate": 0.0},
         {"dropout": 1.0},
         {"validation_share": -0.1},
+        {"limit": 0},
         {"reward_model": None, "pick_by": "reward"},
         {"batch": 1, "pretraining": (Path("some.txt"),)},
         {"pretraining_length": 1},

@@ -23,7 +23,7 @@ VIEWER = """
     GET /account  POST /account/groups  POST /account/password  POST /account/tokens
     POST /account/tokens/{token}/revoke  POST /api/markdown
     GET /quality  GET /quality/{project}  GET /runs  GET /runs/{name:path}  GET /runs/{name:path}/report
-    GET /api/runs  GET /api/run/{name:path}  GET /api/events
+    GET /api/runs  GET /api/run/{name:path}  GET /api/runs/{name:path}/look  GET /api/events
 """
 LABELLER = """
     POST /api/projects/{project}/lease  POST /api/projects/{project}/answers  POST /api/projects/{project}/pass

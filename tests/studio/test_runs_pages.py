@@ -164,6 +164,34 @@ def test_clips_are_those_of_the_run_or_of_its_last_questions(site: Site, runs: P
     assert "a flip" in page
 
 
+LOOK = {"version": 1, "steps": 800, "true_return": -3.5, "clip": f"{'c' * 64}.json", "predicted": [0.5], "history": []}
+
+
+def test_a_look_is_for_all_but_those_who_answer_for_the_run(site: Site, runs: Path) -> None:
+    site.fill()
+    config = Asking("default", str(runs.parent / "feedback.db"))
+    with open_run(runs / "hop", recipe="control_processes", config=config, seed=1) as run:
+        (run.folder / "look.json").write_text(json.dumps(LOOK))
+        ann, eve, ada = site.person("ann"), site.person("eve", "labeller", projects=[]), site.person("ada", "admin")
+        for visitor, status in ((ann, 404), (eve, 200), (ada, 200)):
+            assert visitor.get("/api/runs/hop/look").status_code == status
+            assert ('id="look"' in visitor.get("/runs/hop").text) == (status == 200)
+        run.finish({})
+    found = ann.get("/api/runs/hop/look").json()  # now it sways nobody
+    assert found.pop("url").startswith(f"/media/{LOOK['clip']}?for=")
+    assert found == LOOK
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"version": 2}'])
+def test_a_run_without_a_look_has_none(site: Site, runs: Path, content: str | None) -> None:
+    folder = make_run(runs, "hop")
+    if content:
+        (folder / "look.json").write_text(content)
+    ann = site.person("ann")
+    assert ann.get("/api/runs/hop/look").status_code == 404
+    assert 'id="look"' not in ann.get("/runs/hop").text
+
+
 # --- what changes
 
 

@@ -6,16 +6,21 @@ answer. This is how the whole path that people use is put to the test.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from backflip.control.segments import SegmentFolder, segment_of
 from backflip.control.teachers import Teacher
+from backflip.recipes.control_processes.answering import MEMORY
 from backflip.records import Candidate, Prompt, Question
+from backflip.runs.files import atomic_write_json
 
 __all__ = ["Desk", "work_at_desk"]
+
+_LOOK: Final = 0.2  # seconds between two looks where nothing is asked
 
 
 class Task(Protocol):
@@ -39,19 +44,26 @@ def work_at_desk(
     teacher: Teacher,
     folder: Path,
     *,
-    seconds: float,
-    goes_on: Callable[[], bool],
+    takes: Callable[[], float],
+    goes_on: Callable[[int], bool],
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Answers while `goes_on()`, each answer after `seconds`; returns how many."""
-    segments, given = SegmentFolder(folder), 0
-    while goes_on():
+    """Answers while `goes_on(given so far)`, each in the seconds that it `takes()`; returns how many.
+
+    What the teacher has become used to is kept in the run's folder, so that another may take its seat.
+    """
+    segments, given, memory = SegmentFolder(folder), 0, folder / MEMORY
+    if memory.exists():
+        teacher.restore(json.loads(memory.read_bytes()))
+    while goes_on(given):
         tasks = desk.lease()
         if not tasks:
-            sleep(min(1.0, max(seconds, 0.05)))
+            sleep(_LOOK)
         for task in tasks:
+            seconds = takes()
             sleep(seconds)
             desk.answer(task, _tiers(teacher, segments, task), seconds=seconds)
+            atomic_write_json(memory, teacher.state())
             given += 1
     return given
 

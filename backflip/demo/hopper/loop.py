@@ -6,11 +6,9 @@ better of two clips while the robot learns next door. At the end: a GIF of befor
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,9 +17,10 @@ import tyro
 from rich.console import Console
 
 from backflip.config import from_dict, override, require
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.evaluator import Evaluation, evaluate
 from backflip.demo.hopper.page import write_page
+from backflip.demo.hopper.seat import browse, open_seat
 from backflip.recipes.command import exit_code
 from backflip.recipes.control_processes import Config as Training
 from backflip.recipes.control_processes import run as train
@@ -39,6 +38,7 @@ _WANTED: Final = {
 }
 _SHOWN: Final = 250  # steps of the GIF: two seconds, of which every third is shown
 _EPISODES: Final = 8
+_PATIENCE: Final = 120.0  # seconds after a person's last answer
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Config:
     goal: Goal = "backflip"
     """What the teacher wants; with --human it is yours to want something else."""
     answers: int = 250
-    """Comparisons in all."""
+    """Comparisons in all, 8 or more."""
     steps: int = 900_000
-    """Environment steps."""
+    """Environment steps, rounded up to whole rollouts of 12,800."""
     browser: bool = True
-    """With --human: open a browser there."""
+    """With --human: open a browser there, and at the end the page of curves."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +83,9 @@ class Config:
             "look_every": 5.0,
             "seed": self.seed,
         }
+        if self.human:  # who looks on wants to see it learn soon and often, and to be waited for
+            fields["asking"]["first_share"] = 0.1
+            fields |= {"patience": _PATIENCE, "checkpoint_every": 2}
         return from_dict(Training, fields)
 
 
@@ -91,8 +94,9 @@ def run(config: Config, *, console: Console | None = None, changes: dict[str, An
     console, start = console or Console(), time.monotonic()
     training = override(config.training(), **(changes or {}))
     who = "you, in the studio" if config.human else "a simulated teacher, one answer in ten wrong"
-    console.print(f"a Hopper learns from {config.answers} comparisons by {who}: {training.wanted}", highlight=False)
-    with _studio(config, training, console) if config.human else nullcontext():
+    told = f"a Hopper learns from {config.answers} comparisons by {who}, over {training.whole_steps:,} steps"
+    console.print(f"{told}: {training.wanted}", highlight=False)
+    with open_seat(training, console, goal=config.goal, browser=config.browser) if config.human else nullcontext():
         result = train(training)
     console.print(str(result), highlight=False)
     before, after = _played(training, trained=False), _played(training, trained=True)
@@ -100,7 +104,11 @@ def run(config: Config, *, console: Console | None = None, changes: dict[str, An
     figures |= {"seconds": round(time.monotonic() - start, 1), "goal": config.goal, "human": config.human}
     atomic_write_json(config.folder / "summary.json", figures)
     page = write_page(config.folder, training, before, after, figures, shown=_SHOWN)
-    console.print(f"before and after: {config.folder / 'hopper.gif'}\nthe curves: {page}", highlight=False)
+    console.print(
+        f"before and after: {config.folder / 'hopper.gif'}\nthe curves: {page}", highlight=False, soft_wrap=True
+    )
+    if config.human and config.browser:
+        browse(page.resolve().as_uri())
     return page
 
 
@@ -116,7 +124,7 @@ def _figures(seen: Evaluation) -> dict[str, float]:
 
 
 def _played(training: Training, *, trained: bool) -> Evaluation:
-    agent = PPO(training.space(), training.agent, count=training.env.count, seed=training.seed)
+    agent = make_agent(training.space(), training.learns, count=training.env.count, seed=training.seed)
     if trained:
         record = read_run(training.folder)
         found = load_latest(training.agents, fingerprint=record.fingerprint) if record else None
@@ -129,21 +137,6 @@ def _played(training: Training, *, trained: bool) -> Evaluation:
         horizon=training.evaluation_horizon,
         seed=training.seed,
     )
-
-
-@contextmanager
-def _studio(config: Config, training: Training, console: Console) -> Iterator[None]:
-    """The studio on the run's store, which says where it is; ended with the block."""
-    words = ["studio", "--store", training.place, "--media", str(training.clips), "--runs", str(config.folder)]
-    words += ["--port", "0", "--new", *(["--browser"] if config.browser else [])]
-    training.folder.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen([sys.executable, "-m", "backflip", *words])
-    console.print("open Compare there: the robot waits for your first answers, and learns while you go on")
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def main(words: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """The agent's process: acts, leaves clips in the pool, learns from the newest predictor. It waits for nobody.
 
 It opens no store and reads no answer. While there is no predictor it explores as it is, slowly once the pool is full,
-says that it waits, and none of that counts as training.
+says that it waits, and none of that counts as training. Only with `patience` does it let people catch up.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = ["act"]
 _log = logging.getLogger(__name__)
 _CLIPS = 64  # a pack
 _IDLE = 0.5  # seconds between rollouts of an agent that waits
+_LOOK = 0.1  # seconds between two looks for a newer predictor where it lets people catch up
 _SAID = 30.0  # seconds until it says so again
 
 
@@ -41,10 +42,12 @@ class _Agent:
         self.learner: Learner = learner_of(config)
         self.newest = Newest(config.predictors, fingerprint)
         self.ensemble: Ensemble | None = None
+        self.refitted = False  # since the rewards were last on one scale
         self.answers = 0
         self.idle = 0  # rollouts without a predictor
         self.cpu = 0.0
         self.said = -_SAID
+        self.heard = time.monotonic()  # when the newest answers came
         if found := load_latest(config.agents, fingerprint=fingerprint):
             self.learner.restore(found.state["learner"])
             self.idle, self.cpu = int(found.state["idle"]), float(found.state["cpu"])
@@ -58,10 +61,11 @@ class _Agent:
 
     @property
     def steps(self) -> int:
-        return self.trained * self.config.agent.steps * self.config.env.count
+        return self.trained * self.config.learns.steps * self.config.env.count
 
     def work(self) -> None:
         while self.trained < self.config.rollouts:
+            self.let_catch_up()
             started = time.process_time()
             metrics = self.turn()
             self.cpu += time.process_time() - started
@@ -77,29 +81,46 @@ class _Agent:
         learner.rollout()
         clips = learner.segments(_CLIPS, config.clip, purpose="clips")
         config.pool.leave(Pack(learner.rollouts, self.steps, clips))
-        if found := self.newest.look():
-            self.ensemble = ensemble_of(config, learner.envs.space, found.state["ensemble"])
-            self.answers = int(found.state["answers"])
+        self.look()
         if self.ensemble is None:
             return self.wait()
         seen, done = torch.from_numpy(learner.recorder.observations), torch.from_numpy(learner.recorder.actions)
-        self.ensemble.normalise(seen, done)
+        if self.refitted or not learner.agent.remembers:
+            self.ensemble.normalise(seen, done)
+            learner.relabel(self.ensemble.rewards)
+            self.refitted = False
         rewards = self.ensemble.rewards(seen, done)
         return {
             "control/steps": self.steps,
             "control/answers": self.answers,
             "control/reward": float(rewards.mean()),
-            **learner.learn(rewards),
+            **learner.learn(rewards, self.trained / config.rollouts),
         }
 
+    def look(self) -> None:
+        """Takes the newest predictor, if there is a newer one."""
+        if found := self.newest.look():
+            self.ensemble = ensemble_of(self.config, self.learner.envs.space, found.state["ensemble"])
+            self.refitted = True
+            if int(found.state["answers"]) != self.answers:
+                self.answers, self.heard = int(found.state["answers"]), time.monotonic()
+
+    def let_catch_up(self) -> None:
+        """Where it is further on than the answers warrant: waits for the next ones, as long as its patience lasts."""
+        while self.ensemble is not None and self.config.ahead(self.steps, self.answers):
+            if time.monotonic() - self.heard >= self.config.patience:
+                return
+            time.sleep(_LOOK)
+            self.look()
+
     def wait(self) -> dict[str, float]:
-        self.learner.forget()
+        metrics = self.learner.explore()
         self.idle += 1
         if time.monotonic() - self.said >= _SAID:
             self.said = time.monotonic()
             _log.warning("no answers to learn from yet: the agent explores and waits")
         time.sleep(_IDLE)  # clips enough are there; the cores are better used by those who answer and learn
-        return {"control/steps": self.steps, "control/answers": 0, "control/waiting": 1.0}
+        return metrics | {"control/steps": self.steps, "control/answers": 0, "control/waiting": 1.0}
 
     def save(self) -> None:
         state = {"learner": self.learner.state(), "idle": self.idle, "cpu": self.cpu, "steps": self.steps}

@@ -10,16 +10,16 @@ from backflip.feedback.store import Store
 from backflip.recipes.control_processes.config import Config, conversation_of
 from backflip.runs.files import atomic_write_json
 
-__all__ = ["answer"]
+__all__ = ["MEMORY", "answer"]
 
 _LOOK = 0.1  # seconds between two looks where nothing is asked
-_MEMORY = "teacher.json"  # how strict it has become
+MEMORY = "teacher.json"  # how strict it has become
 _AT_ONCE = 16  # questions taken together by a teacher that takes no time
 
 
 def answer(config: Config, fingerprint: str) -> None:  # noqa: ARG001  all processes are begun alike
     """Answers until the process is ended; questions that a killed one held come first."""
-    teacher, memory = Teacher(config.teacher, seed=config.seed), config.folder / _MEMORY
+    teacher, memory = Teacher(config.teacher, seed=config.seed), config.folder / MEMORY
     if memory.exists():
         teacher.restore(json.loads(memory.read_bytes()))
     with Store.open(config.place) as store:

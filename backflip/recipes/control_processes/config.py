@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backflip.config import NOT_FINGERPRINTED, load, require
+from backflip.control.asking import due
 from backflip.control.conversation import Conversation, Film
 from backflip.control.envs import make_envs
 from backflip.control.learner import Learner, Stage
@@ -22,6 +23,8 @@ from backflip.runs.checkpoint import Checkpoint, load_latest
 
 __all__ = ["Config", "Newest", "conversation_of", "learner_of", "read_config"]
 
+_LEAD = 8  # answers that the agent may be ahead of: as many questions wait at least
+
 
 @dataclass(frozen=True)
 class Config(control.Config):
@@ -33,6 +36,9 @@ class Config(control.Config):
     """Where the clips are that people look at; beside the store by default."""
     expire_share: float = 0.05
     """A question that waits expires when the agent is this share of its steps further, and a minute has passed."""
+    patience: float = field(default=0.0, metadata=NOT_FINGERPRINTED)
+    """With people: the agent is never further on than their answers warrant; so many seconds after the last answer it
+    goes on without. 0: it waits for nobody (H)."""
     look_every: float = field(default=10.0, metadata=NOT_FINGERPRINTED)
     """Seconds from one look at the agent to the next, for people's eyes alone; 0: none."""
 
@@ -40,6 +46,7 @@ class Config(control.Config):
         super().__post_init__()
         require(self.reward == "answers", "reward", seen=self.reward, wanted="answers, where others answer meanwhile")
         require(self.seconds_an_answer >= 0, "seconds_an_answer", seen=self.seconds_an_answer, wanted="0 or more")
+        require(self.patience >= 0, "patience", seen=self.patience, wanted="0 or more")
         require(0 < self.expire_share <= 1, "expire_share", seen=self.expire_share, wanted="above 0, and 1 at most")
 
     @property
@@ -62,6 +69,10 @@ class Config(control.Config):
         """The media folder."""
         return self.media or media_beside(self.place)
 
+    def ahead(self, steps: int, answers: int) -> bool:
+        """Whether an agent that has made so many steps is further on than so many answers warrant."""
+        return due(self.asking, step=steps, steps=self.steps) > answers + _LEAD
+
     @property
     def sealed(self) -> bool:
         """Whether a simulated teacher goes by the true reward, so that the environments' wrapper seals it for it."""
@@ -83,10 +94,11 @@ def learner_of(config: Config) -> Learner:
     """The agent and its environments, as the recipe in one process makes them."""
     return Learner(
         config.env,
-        config.agent,
+        config.learns,
         seed=config.seed,
         reseed_every=config.checkpoint_every,
         stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],
+        stagger=config.stagger,
         witness=config.sealed,
     )
 

@@ -20,9 +20,9 @@ from backflip.control.clips import Filming
 from backflip.control.conversation import Clip
 from backflip.control.learner import seed_of
 from backflip.control.pace import Pace, Waiting
-from backflip.control.predictor import Comparisons
 from backflip.feedback.media import Media
 from backflip.feedback.store import Store
+from backflip.recipes.control import earlier_answers
 from backflip.recipes.control_processes.config import Config, conversation_of, ensemble_of
 from backflip.runs.checkpoint import load_latest, save
 from backflip.runs.metrics import MetricsWriter
@@ -58,8 +58,9 @@ class _Predictor:
         self.pace = Pace()
         self.waiting = Waiting(max(1, round(config.expire_share * config.steps)))
         self.heard, self.count, self.expired = 0, 0, 0
-        self.data: Comparisons | None = None
-        self.unfitted = 0
+        self.reused = earlier_answers(config)
+        self.data = self.reused
+        self.unfitted = 0 if self.reused is None else len(self.reused)
         self.fitted = -_EVERY
         self.recall(int(found.state["answers"]) if found else 0)
 
@@ -73,7 +74,8 @@ class _Predictor:
             self.store.retire(stale)
             self.expired += len(stale)
         heard, asked = self.hear(now), self.ask(steps, now)
-        ready = self.unfitted and self.count >= min(self.config.asking.first, self.config.asking.budget)
+        first = self.config.asking.first if self.reused is None else 0
+        ready = self.unfitted and self.count >= min(first, self.config.asking.budget)
         if ready and now - self.fitted >= _EVERY:
             self.fit()
             return True
@@ -159,7 +161,8 @@ class _Predictor:
         answered = {answer.question for _, answer in fresh}
         if fresh:
             self.take(fresh)
-        self.unfitted = max(0, self.count - fitted)
+        if self.fits:
+            self.unfitted = max(0, self.count - fitted)
         left = self.store.counts(self.config.project, purpose=self.talk.purpose).wanted
         if left:
             asked = self.store.questions(project=self.config.project, purpose=self.talk.purpose)

@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from backflip.config import dump
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.evaluator import evaluate
 from backflip.errors import BackflipError, CheckpointError
+from backflip.feedback.projects import Project, Projects
 from backflip.feedback.store import Store
-from backflip.recipes.control import Result
+from backflip.recipes.control import Result, require_earlier
 from backflip.recipes.control_processes.config import Config, read_config
 from backflip.recipes.control_processes.watching import look_once
 from backflip.runs import Parent, open_run, progress
@@ -44,8 +45,10 @@ PROCESSES = "processes.json"
 def run(config: Config, *, ready: Callable[[], None] | None = None) -> Result:
     """Runs all to the end of training, and evaluates; the same folder goes on, with every answer kept.
 
-    Raises what a process raised on purpose; CheckpointError where one dies again and again.
+    Raises what a process raised on purpose; CheckpointError where one dies again and again; DataError where a run
+    whose answers are to be reused is not there.
     """
+    require_earlier(config)
     parents = [Parent("data", str(folder / "feedback.db"), {}) for folder in config.answers]
     with open_run(
         config.folder, recipe="control_processes", config=config, seed=config.seed, parents=parents
@@ -77,9 +80,13 @@ class _Crew:
         self.context.set_forkserver_preload(["backflip.recipes.control_processes.roles"])
         self.members: dict[str, ForkServerProcess] = {}
         self.starts: dict[str, list[float]] = {}
+        self.answers, self.since = 0, time.monotonic()  # so many were counted last, and when there were more
 
     def __enter__(self) -> _Crew:
-        Store.open(self.config.place).close()  # so that not all migrate it at once
+        self.store = Store.open(self.config.place)  # before the others, so that not all migrate it at once
+        projects, name = Projects(self.store), self.config.project
+        if self.config.labellers == "people" and projects.find(name) is None:
+            projects.save(Project(name))  # so that people find it before the first question is there
         for role in _roles(self.config):
             self.start(role)
         return self
@@ -92,6 +99,7 @@ class _Crew:
             if process.is_alive():
                 process.kill()
                 process.join()
+        self.store.close()
 
     def start(self, role: str) -> None:
         now = time.monotonic()
@@ -136,12 +144,19 @@ class _Crew:
         self.start(role)
 
     def trained(self) -> tuple[int, str]:
-        lines = read_metrics(self.config.folder)
-        if not lines:
-            return 0, ""
-        steps, answers = int(lines[-1]["control/steps"]), int(lines[-1]["control/answers"])
-        waits = ", waiting for answers" if lines[-1].get("control/waiting") else ""
-        return steps // (self.config.agent.steps * self.config.env.count), f"{steps} steps, {answers} answers{waits}"
+        """Rollouts that count, and how it goes, in words."""
+        config, lines = self.config, read_metrics(self.config.folder)
+        answers = self.store.counts(config.project).answers
+        if answers != self.answers:
+            self.answers, self.since = answers, time.monotonic()
+        steps = int(lines[-1]["control/steps"]) if lines else 0
+        waits = ""
+        if not lines or lines[-1].get("control/waiting"):
+            waits = f", waiting for the first {min(config.asking.first, config.asking.budget)}"
+        elif config.patience and config.ahead(steps, answers):
+            goes_on = time.monotonic() - self.since >= config.patience
+            waits = ", going on without more" if goes_on else ", waiting for more"
+        return steps // (config.learns.steps * config.env.count), f"{steps} steps, {answers} answers{waits}"
 
 
 def _begin(role: str, folder: str, fingerprint: str, log: str) -> None:
@@ -173,7 +188,7 @@ def _result(config: Config, fingerprint: str) -> Result:
     found = load_latest(config.agents, fingerprint=fingerprint)
     if found is None:
         raise CheckpointError(f"no checkpoint of the agent is left in {config.agents}; start the same command again")
-    agent = PPO(config.space(), config.agent, count=config.env.count, seed=config.seed)
+    agent = make_agent(config.space(), config.learns, count=config.env.count, seed=config.seed)
     agent.restore(found.state["learner"]["agent"])
     seen = evaluate(
         lambda observations: agent.act(observations, greedy=True).actions.numpy(),

@@ -41,6 +41,7 @@ class Value:
     """The value net and its loss."""
 
     start: Path | None = None  # reward folder that it starts from; none: the policy's trunk, a fresh head
+    zero_head: bool = False  # the head starts at 0: what a reward model says of half a text foretells little
     clip: float = 0.2
     coefficient: float = 0.1
     warmup: int = 0  # first updates in which it learns alone (detail 17)

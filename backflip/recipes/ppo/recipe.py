@@ -51,7 +51,7 @@ def run(
     CheckpointError where the folder is of other work, TrainingDiverged for a loss or score that is not finite.
     """
     ranks = world()
-    with Store.open(config.store) as store:
+    with Store.existing(config.store) as store:
         prompts = store.some_prompts(name=config.prompts, split=config.split)
         judged = judge or config.judge.spec
         validation = store.some_prompts(name=config.prompts, split=config.judge.split) if judged else []

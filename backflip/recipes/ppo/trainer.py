@@ -48,6 +48,8 @@ class Trainer:
         self.tokens = Tokens(self.policy.tokenizer, name=f"the tokenizer of {config.policy}")
         self.reference = Frozen(self._reference, keep=not config.reload_frozen or adapter.rank > 0)
         self.value = _value_net(config, device)
+        if config.value.zero_head:
+            self.value.clear()
         self.value.adapt(rank=adapter.value_rank, layers=adapter.value_layers, alpha=adapter.alpha)
         self.policy_lower, self.value_lower = LowerStates(self.policy), LowerStates(self.value)
         self.policy_parameters, self.value_parameters = trainable([self.policy]), trainable([self.value])

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from backflip.studio.bench import Work, places_of
 from backflip.studio.refusals import NotAllowed
-from backflip.studio.sessions import address_of, begin
+from backflip.studio.sessions import address_of, begin, inside
 from backflip.studio.state import studio_of
 from backflip.studio.users import LabellerUser, User
 from backflip.studio.web import render
@@ -23,8 +23,8 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-def home(request: Request, token: str = "") -> Response:
-    """With the link's token: signs in, and on to the work. Without: the labeller's projects."""
+def home(request: Request, token: str = "", next: str = "/rank") -> Response:  # noqa: A002 - as of /login
+    """With the link's token: signs in, and on to the work (`next`). Without: the labeller's projects."""
     studio = studio_of(request)
     user: User | None = request.state.user
     if not token or studio.settings.accounts:
@@ -33,7 +33,7 @@ def home(request: Request, token: str = "") -> Response:
         return RedirectResponse("/runs" if user else "/login", status_code=303)
     if not hmac.compare_digest(token.encode(), studio.settings.token.encode()):
         raise NotAllowed("this link is of another start of the studio: use the one that it printed last")
-    response = RedirectResponse("/rank", status_code=303)
+    response = RedirectResponse(inside(next), status_code=303)
     begin(request, response, studio.accounts.sign_in_locally(address=address_of(request)))
     return response
 

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from backflip.studio.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from backflip.studio.i18n import language_of
 from backflip.studio.refusals import Refusal
-from backflip.studio.sessions import address_of, begin, end
+from backflip.studio.sessions import address_of, begin, end, inside
 from backflip.studio.state import studio_of
 from backflip.studio.web import render
 
@@ -25,7 +25,7 @@ Word = Annotated[str, Form(max_length=MAX_LENGTH)]
 @router.get("/login")
 def login(request: Request, next: str = "/") -> Response:  # noqa: A002 - the address has this word
     """The form; a studio without accounts says where its link is."""
-    return render(request, "login.html", next=_inside(next), name="", problem="")
+    return render(request, "login.html", next=inside(next), name="", problem="")
 
 
 @router.post("/login")
@@ -35,11 +35,11 @@ def sign_in(request: Request, name: Word, password: Word, next: Word = "/") -> R
     try:
         session = studio.accounts.sign_in(name, password, address=address_of(request))
     except Refusal as refusal:
-        context = {"next": _inside(next), "name": name, "problem": str(refusal)}
+        context = {"next": inside(next), "name": name, "problem": str(refusal)}
         page = render(request, "login.html", status=refusal.status, **context)
         page.headers.update(refusal.headers)
         return page
-    response = RedirectResponse(_inside(next), status_code=303)
+    response = RedirectResponse(inside(next), status_code=303)
     begin(request, response, session)
     return response
 
@@ -72,8 +72,3 @@ def accept(request: Request, word: str, name: Word, password: Word) -> Response:
     response = RedirectResponse("/", status_code=303)
     begin(request, response, session)
     return response
-
-
-def _inside(path: str) -> str:
-    """The path, if it is one of ours: a link must not lead to another site."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

@@ -23,6 +23,7 @@ from backflip.studio.web import SignedIn, Studio, User, render, studio_of
 __all__ = ["router"]
 
 router = APIRouter()
+_CONTROL = ("control", "control_processes")
 _REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; media-src data: blob:; font-src data:; frame-ancestors 'none'; base-uri 'none'"
@@ -34,6 +35,18 @@ def all_runs(request: Request, user: SignedIn) -> Response:  # noqa: ARG001 - on
     """The list, newest first."""
     root = studio_of(request).settings.runs
     return render(request, "runs.html", runs=_listed(root), root=root)
+
+
+@router.get("/api/runs/{name:path}/look", tags=["runs"])
+def look_as_json(request: Request, user: SignedIn, name: str) -> dict[str, Any]:
+    """How the agent of a control run does now (docs/clips.md), and `url`, where its clip is."""
+    studio = studio_of(request)
+    record = find(studio.settings.runs, name)
+    found = showing.look(record) if _may_look(studio, user, record) else None
+    if found is None:
+        raise NotFound(f"run {name[:200]!r} has no look, or it is not for those who still answer for it")
+    clip = found.get("clip")
+    return found | {"url": media_url(studio, user, str(clip)) if clip else None}
 
 
 @router.get("/runs/{name:path}/report", include_in_schema=False)
@@ -61,6 +74,7 @@ def one_run(request: Request, user: SignedIn, name: str) -> Response:
         result=_flat(record.result),
         tree=_tree(studio, record),
         clips=_clips(studio, user, record),
+        look=_may_look(studio, user, record) and (showing.look(record) is not None or _will_look(record)),
         page=page,
     )
 
@@ -120,9 +134,19 @@ def _flat(fields: Any, path: str = "") -> list[tuple[str, Any]]:
 def _clips(studio: Studio, user: User, record: RunRecord) -> list[dict[str, Any]]:
     """The clips that the run wrote down, else those that a control run asked about last in this studio's store."""
     found = showing.clips(record)
-    if not found and record.recipe == "control" and _uses(studio, record):
+    if not found and record.recipe in _CONTROL and _uses(studio, record):
         found = [{"media": key} for key in newest_clips(studio.store, str(record.config.get("project", "")))]
     return [clip | {"url": media_url(studio, user, clip["media"])} for clip in found]
+
+
+def _will_look(record: RunRecord) -> bool:
+    return record.recipe == "control_processes" and record.status == "running"
+
+
+def _may_look(studio: Studio, user: User, record: RunRecord) -> bool:
+    """A look tells the true reward: it is not for those who answer for the run while it goes on, admins excepted."""
+    answers = user.may("labeller") and record.config.get("project") in studio.accounts.people.projects(user.id)
+    return user.may("admin") or record.status == "done" or not (answers and _uses(studio, record))
 
 
 def _uses(studio: Studio, record: RunRecord) -> bool:

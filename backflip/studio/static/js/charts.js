@@ -11,7 +11,6 @@ import { t } from "./i18n.js";
 function panels() {
   return [
     { title: t("Reward"), names: ["objective/score", "objective/raw_score", "objective/rlhf_reward", "judge/score"] },
-    { title: t("Return"), names: ["control/true_return", "control/predicted_return", "control/return", "control/reward"] },
     { title: t("KL"), names: ["objective/kl", "policy/approx_kl", "agent/approx_kl"] },
     { title: t("Entropy"), names: ["objective/entropy", "agent/entropy"] },
     { title: t("Length"), names: ["tokens/mean_length", "sample/mean_length"] },
@@ -31,7 +30,7 @@ const FEW = 25; // points that are shown one by one
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8]; // a step is a whole number
 
 /** One picture of a few metrics. */
-class Picture {
+export class Picture {
   /** @param {HTMLElement} parent @param {string} title */
   constructor(parent, title) {
     this.values = el("ul", { class: "curve-values" });

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { Curves } from "./charts.js";
 import { loadClip } from "./clips.js";
+import { mountControlRun } from "./control_run.js";
 import { byId, data, el } from "./dom.js";
 import { duration, figure, moment } from "./format.js";
 import { t } from "./i18n.js";
@@ -20,9 +21,10 @@ let after = "";
 let seconds = { known: 0, at: 0 };
 let followed = true; // the newest texts, until one chooses others
 
-/** @param {number | null | undefined} step */
-function showStep(step) {
-  if (step !== null && step !== undefined) byId("step").textContent = t("step {n}", { n: figure(step) });
+/** @param {number | null | undefined} step @param {number | null | undefined} [steps] of the environment, in a control run */
+function showStep(step, steps) {
+  const shown = steps ?? step;
+  if (shown !== null && shown !== undefined) byId("step").textContent = t("step {n}", { n: figure(shown) });
 }
 
 function showCurves() {
@@ -76,14 +78,14 @@ async function start() {
   if (page.status === "running") setInterval(showSeconds, 1000);
   texts = found.texts;
   curves.load(found.series);
-  showStep(found.last);
+  showStep(found.last, found.series["control/steps"]?.at(-1)?.[1]);
   showCurves();
   showTexts();
   listen(
     () => `/api/events?run=${encodeURIComponent(page.name)}&after=${encodeURIComponent(after)}`,
     {
       anew: () => { curves.clear(); texts = []; },
-      metrics: (lines, id) => { after = id || after; curves.add(lines); showStep(lines[lines.length - 1].step); showCurves(); },
+      metrics: (lines, id) => { after = id || after; curves.add(lines); showStep(lines[lines.length - 1].step, lines[lines.length - 1]["control/steps"]); showCurves(); },
       texts: (more, id) => { after = id || after; texts = [...texts, ...more]; showTexts(); },
       state: (facts, id) => { after = id || after; showState(facts); },
     },
@@ -110,4 +112,6 @@ for (const figureOfClip of document.querySelectorAll("[data-clip]")) {
   }, () => node.prepend(el("p", { class: "muted", text: t("This clip cannot be shown.") })));
 }
 
+const look = document.getElementById("look");
+if (look) mountControlRun(look, `/api/runs/${address}/look`, page.status === "running", () => { byId("look-section").hidden = false; });
 start();

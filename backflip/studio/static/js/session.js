@@ -9,7 +9,7 @@ import { addPace } from "./pace.js";
 
 const REMEMBERED = 12; // answers that can be undone, one after the other
 const HOLD = 6_000; // ms in which a pass can still be undone: the server knows no undo of it
-const LOOK_AGAIN = 15_000; // ms, where there was nothing to do
+const LOOK_AGAIN = [1_000, 2_000, 4_000, 8_000, 15_000]; // ms, where there was nothing to do, once and again
 const KEPT_DAYS = 7; // drafts, and the numbers of answers that another tab sent
 
 /**
@@ -49,6 +49,7 @@ export class Session extends EventTarget {
     this.filling = false;
     /** @type {number | undefined} */
     this.timer = undefined;
+    this.looks = 0; // in a row that found nothing
     this.#clock = { since: 0, before: 0 };
     outbox.complete = (item) => this.#complete(item);
     outbox.addEventListener("sent", (event) => this.#sent(/** @type {CustomEvent} */ (event).detail));
@@ -88,7 +89,8 @@ export class Session extends EventTarget {
       this.filling = false;
     }
     clearTimeout(this.timer);
-    if (!this.current) this.timer = setTimeout(() => this.fill(), this.state === "offline" ? 3_000 : LOOK_AGAIN);
+    if (this.current) this.looks = 0;
+    else this.timer = setTimeout(() => this.fill(), this.state === "offline" ? 3_000 : LOOK_AGAIN[Math.min(this.looks++, LOOK_AGAIN.length - 1)]);
   }
 
   /** @param {any} draft what the page wants back after a reload or an undo */

@@ -64,7 +64,7 @@ export function showProgress(session, place) {
     parts.push(tn("{n} today", "{n} today", answers));
     if (answers > 2) parts.push(t("{s} s each", { s: seconds < 10 ? seconds.toFixed(1) : Math.round(seconds) }));
     const left = session.counts.wanted;
-    if (left && session.projectState !== "qualification") parts.push(tn("{n} left", "{n} left", left));
+    if (left && session.projectState !== "qualification") parts.push(session.medium === "clip" ? tn("{n} waiting", "{n} waiting", left) : tn("{n} left", "{n} left", left)); // of clips more come
     place.textContent = parts.join(" · ");
   };
   for (const event of ["question", "ready"]) session.addEventListener(event, draw);
