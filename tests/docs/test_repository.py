@@ -122,3 +122,23 @@ def test_a_skip_fails_with_ci_only(tmp_path: Path, ci: str, workers: str, code: 
     assert done.returncode == code, done.stdout
     assert ("test_one.py::test_a: Skipped: no moon" in done.stdout) is bool(code)
     assert "1 passed, 1 skipped" in done.stdout
+
+
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_debian_packages_are_installed_with_ci_as_root_and_otherwise_named(tmp_path: Path, ci: str) -> None:
+    """The tools that it calls are stand-ins: no package is there, and what would be installed is written down."""
+    called = tmp_path / "called"
+    tools = {"dpkg-query": "exit 1", "apt-get": f'echo "$@" >> {called}'}
+    for name, does in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "CI": ci, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([ROOT / ".ci/packages"], env=environment, capture_output=True, text=True, check=True)
+    names = [line.split("#")[0].strip() for line in (ROOT / "packages.txt").read_text().splitlines()]
+    wanted = " ".join(name for name in names if name)
+    if ci and os.geteuid() == 0:
+        assert called.read_text() == f"-qq update\n-qq install --yes --no-install-recommends {wanted}\n"
+    else:
+        assert not called.exists()
+        assert f"tests that need these Debian packages will be skipped: {wanted}\n" in done.stdout
+        assert f"to have them: sudo apt-get install --yes {wanted}\n" in done.stdout

@@ -78,5 +78,5 @@ def test_a_dialogue_without_a_template(tiny_folder: Path) -> None:
 
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no tokenizer could be loaded"):
+    with pytest.raises(ModelError, match="there is no folder"):
         Tokens.load(tmp_path / "nothing")

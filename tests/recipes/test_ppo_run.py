@@ -380,7 +380,7 @@ def test_the_command_line_says_one_thing_and_exits(kit: Kit, tmp_path: Path) -> 
         timeout=100,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("no tokenizer could be loaded")
+    assert done.stderr.startswith("there is no folder")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

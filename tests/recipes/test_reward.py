@@ -359,7 +359,7 @@ def test_nothing_to_learn_from_is_said_and_leaves_no_run(tmp_path: Path, tiny: P
 
 
 def test_a_missing_model_is_said_and_leaves_no_run(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(ModelError, match="no tokenizer could be loaded"):
+    with pytest.raises(ModelError, match="there is no folder"):
         reward.run(config(tmp_path, tmp_path / "nowhere"))
     assert not (tmp_path / "run").exists()
 

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from backflip.errors import DataError, ModelError
+from backflip.feedback.intervals import told
 from backflip.feedback.store import Store
 from backflip.lm.groups import GroupHeads, PairsOfGroups, combined, fit_heads
 from backflip.lm.hub import tiny_model
@@ -66,7 +67,7 @@ def test_the_table_fits_a_narrow_terminal(ran: tuple[values.Config, values.Resul
     assert "…" not in said
     heads = ran[1].accuracy["heads"]["moon"]
     assert "fitted: heads" in said
-    assert f"{heads['value']:.3f} ({heads['low']:.3f} to {heads['high']:.3f})" in said
+    assert told(heads, ".3f") in said
 
 
 def test_the_same_folder_is_done(ran: tuple[values.Config, values.Result]) -> None:
