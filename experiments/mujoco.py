@@ -40,7 +40,7 @@ TASKS: Final[Mapping[str, Mapping[str, float | bool]]] = MappingProxyType(
         "Ant-v5": _ANT,
     }
 )
-STEPS: Final = 1_000_000
+STEPS: Final = 500_000
 LONG: Final = 1000  # steps of an episode at the end of training, and of the evaluation; Reacher's last 50
 
 _KINDS: Final[tuple[tuple[str, Reward, int, float], ...]] = (
@@ -61,6 +61,7 @@ def mujoco(
         folder=folder,
         env=EnvSettings(task, count=64, horizon=horizon, options=TASKS[task], backend="envpool"),
         stages=() if horizon < LONG else ((0.5, 200), (0.75, 500)),
+        stagger=horizon == LONG,
         agent=PPOSettings(steps=50, gamma=0.99, lam=0.95, epochs=10, minibatch=320, learning_rate=3e-4),
         asking=AskingSettings(budget=answers, anneal=2e5),
         teacher=TeacherSettings(goal="reward", mistakes=mistakes),

@@ -19,7 +19,7 @@ from experiments.cells import Cell, Table
 __all__ = ["SEEDS", "novel", "table"]
 
 SEEDS = (1, 2, 3)
-STEPS: Final = 1_000_000
+STEPS: Final = 500_000
 ABOUT = (
     "HalfCheetah-v5; 20 evaluation episodes of 1000 steps (50 s) from starts never trained on; one_leg: metres forward "
     "while only the hind foot, or nothing, touches the floor; rear: the share of steps on the hind foot alone with the "
@@ -39,6 +39,7 @@ def novel(folder: Path, *, goal: GoalName, seed: int, reward: Reward = "answers"
         folder=folder,
         env=EnvSettings(GOALS[goal].env, count=64, horizon=1000),
         stages=((0.5, 200), (0.75, 500)),
+        stagger=True,
         agent=PPOSettings(steps=50, gamma=0.99, lam=0.95, epochs=10, minibatch=320, learning_rate=3e-4),
         asking=AskingSettings(budget=answers, anneal=2e5),
         teacher=TeacherSettings(goal=goal, mistakes=0.1),

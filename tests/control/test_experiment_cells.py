@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backflip.recipes.control import run
-from experiments import ablation, atari, novel
+from experiments import ablation, atari, mujoco, novel, pages
 
 
 @pytest.mark.parametrize("game", atari.GAMES)
@@ -81,3 +82,22 @@ def test_novel_cells_ask_what_their_goal_wants(tmp_path: Path) -> None:
     assert len({c.config.wanted for c in cells}) == 2
     assert {c.config.teacher.goal for c in cells} == {"one_leg", "rear"}
     assert {c.config.reward for c in cells} == {"answers", "random", "teacher_score"}
+
+
+def test_the_page_holds_what_the_results_say() -> None:
+    text = (pages.ROOT / pages.PAGE).read_text(encoding="utf-8")
+    assert pages.rendered(text) == text, "run: python -m experiments.pages"
+
+
+def test_blocks_are_made_from_rows(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    common = {"env": "A", "answers": 700, "mistakes": 0.1}
+    rows = [{**common, "reward": "answers", "true_return": value} for value in (1234.0, 5678.0)]
+    rows += [{**common, "reward": "true", "true_return": 4000.0}, {**common, "reward": "random", "true_return": 0.0}]
+    told = {"runs": rows, "cells": 9, "about": "made up", "summary": mujoco.summary(rows)}
+    (tmp_path / "docs" / "results" / "mujoco.json").write_text(json.dumps(told))
+    made = pages.rendered("<!-- table: mujoco -->\n<!-- end -->\n<!-- table: novel -->\n<!-- end -->", tmp_path)
+    assert "| A | 3,456 (1,234, 5,678) = 0.86 | 4,000 | 0 |" in made
+    assert "answers 700, 10 % wrong: 0.86 over 1 tasks" in made
+    assert "4 of 9 cells have ended; made up." in made
+    assert "No cell has ended yet: there is no `docs/results/novel.json`." in made
