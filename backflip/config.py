@@ -3,7 +3,7 @@
 A configuration is a frozen dataclass whose fields are bool, int, float, str, `Path`, `Literal`, optional values,
 tuples, mappings from str, and other such dataclasses. A field declared with `metadata=NOT_FINGERPRINTED` (an output
 folder, how often to log) is dumped with the rest and left out of the fingerprint: it cannot change a number that the
-run computes.
+run computes. One with `metadata=LATER` came later: at its default the fingerprint is what it was before it came.
 """
 
 from __future__ import annotations
@@ -25,11 +25,22 @@ from backflip.errors import ConfigError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["NOT_FINGERPRINTED", "differences", "dump", "fingerprint", "from_dict", "load", "override", "require"]
+__all__ = [
+    "LATER",
+    "NOT_FINGERPRINTED",
+    "differences",
+    "dump",
+    "fingerprint",
+    "from_dict",
+    "load",
+    "override",
+    "require",
+]
 
 T = TypeVar("T", bound="DataclassInstance")
 
 NOT_FINGERPRINTED: Final[Mapping[str, Any]] = types.MappingProxyType({"fingerprint": False})
+LATER: Final[Mapping[str, Any]] = types.MappingProxyType({"fingerprint": "where it is not the default"})
 
 
 def require(condition: bool, field: str, *, seen: object, wanted: str) -> None:
@@ -109,8 +120,16 @@ def _encode_fields(config: DataclassInstance, path: str, *, everything: bool) ->
     return {
         f.name: _encode(getattr(config, f.name), _join(path, f.name), everything=everything)
         for f in dataclasses.fields(config)
-        if everything or f.metadata.get("fingerprint", True)
+        if everything or _counts(f, getattr(config, f.name))
     }
+
+
+def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether the field enters the fingerprint."""
+    if field.metadata.get("fingerprint") != LATER["fingerprint"]:
+        return bool(field.metadata.get("fingerprint", True))
+    make = field.default_factory
+    return bool(value != (field.default if make is dataclasses.MISSING else make()))
 
 
 def _encode(value: Any, path: str, *, everything: bool) -> Any:

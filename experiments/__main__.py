@@ -27,7 +27,9 @@ from experiments.workers import side_by_side
 class Wanted:
     """Runs the cells of a table that have not ended yet."""
 
-    table: tyro.conf.Positional[Literal["backflip", "mujoco", "atari", "novel", "ablation", "walker2d-labels"]]
+    table: tyro.conf.Positional[
+        Literal["backflip", "agents", "mujoco", "atari", "novel", "ablation", "walker2d-labels"]
+    ]
     """Which table."""
     runs: Path = Path("runs")
     """Where the cells' folders are; each table has its own in it."""

@@ -40,6 +40,7 @@ def control_row(config: Any, record: RunRecord) -> Row:
     row: Row = {
         "env": config.env.env,
         "reward": _reward(config),
+        "algorithm": config.algorithm,
         "answers": result["answers"],
         "mistakes": config.teacher.mistakes if simulated else None,
         "seed": config.seed,

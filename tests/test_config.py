@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backflip.config import (
+    LATER,
     NOT_FINGERPRINTED,
     differences,
     dump,
@@ -92,6 +93,19 @@ def test_each_field_counts_and_the_output_folder_does_not(config: Example) -> No
     assert fingerprint(config, "answers up to 7") != print_of
     assert "out" not in dump(config, only_fingerprinted=True)
     assert len(print_of) == 64
+
+
+@dataclass(frozen=True)
+class _Grown(Kl):
+    kind_of_decay: str = field(default="none", metadata=LATER)
+    inner: Kl = field(default_factory=Kl, metadata=LATER)
+
+
+def test_a_field_that_came_later_changes_no_earlier_fingerprint() -> None:
+    assert fingerprint(_Grown(target=2.0)) == fingerprint(Kl(target=2.0))
+    assert fingerprint(_Grown(kind_of_decay="linear")) != fingerprint(Kl())
+    assert fingerprint(_Grown(inner=Kl(target=1.0))) != fingerprint(Kl())
+    assert dump(_Grown())["inner"] == dump(Kl())  # it is told all the same
 
 
 def test_a_whole_number_is_one_number_however_written() -> None:

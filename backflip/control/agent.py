@@ -17,6 +17,7 @@ from torch import Tensor
 
 from backflip.config import require
 from backflip.control.policies import ActorCritic, Choice
+from backflip.control.replay import Judge
 from backflip.control.spaces import Space
 from backflip.errors import TrainingDiverged
 from backflip.maths.advantage import gae
@@ -71,6 +72,9 @@ class PPOSettings:
 
 class PPO:
     """An agent of `count` environments. It never sees where its rewards come from."""
+
+    remembers = False  # a rollout is learned from once
+    curious = False
 
     def __init__(self, space: Space, settings: PPOSettings, *, count: int, seed: int) -> None:
         self.space, self.settings, self.count = space, settings, count
@@ -143,6 +147,14 @@ class PPO:
     def drop(self) -> None:
         """Forgets the recorded steps."""
         self._observations, self._choices = [], []
+
+    def explore(self, last: NDArray[Any]) -> dict[str, float]:  # noqa: ARG002
+        """Stays as it is: its first policy is random enough."""
+        self.drop()
+        return {}
+
+    def relabel(self, judge: Judge) -> None:
+        """It remembers nothing that could be worth something else."""
 
     def _step(self, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
         settings = self.settings

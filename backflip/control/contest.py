@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backflip.control.agent import PPO
+from backflip.control.agents import Agent
 from backflip.control.envs import EnvSettings, make_envs
 from backflip.control.learner import seed_of
 from backflip.control.segments import Recorder
@@ -22,7 +22,7 @@ __all__ = ["best_of", "play"]
 _COUNT = 16  # episodes side by side
 
 
-def play(agent: PPO, env: EnvSettings, *, seed: int) -> Recorder:
+def play(agent: Agent, env: EnvSettings, *, seed: int) -> Recorder:
     """Episodes of `env.horizon` steps with the most likely actions."""
     recorder, envs = Recorder(env.env), make_envs(env)
     try:
@@ -39,7 +39,7 @@ def play(agent: PPO, env: EnvSettings, *, seed: int) -> Recorder:
 
 
 def best_of(
-    agent: PPO,
+    agent: Agent,
     policies: Sequence[Mapping[str, Any]],
     env: EnvSettings,
     reward: Callable[[Recorder], Tensor],

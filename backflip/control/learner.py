@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backflip.config import require
-from backflip.control.agent import PPO, PPOSettings
+from backflip.control.agents import Settings, make_agent
 from backflip.control.envs import EnvSettings, make_envs
+from backflip.control.replay import Judge
 from backflip.control.segments import Recorder, Segment
 from backflip.records import content_id
 
@@ -41,7 +42,7 @@ class Learner:
     def __init__(
         self,
         env: EnvSettings,
-        agent: PPOSettings,
+        agent: Settings,
         *,
         seed: int,
         reseed_every: int,
@@ -60,7 +61,7 @@ class Learner:
         self.seed, self._every, self._stages, self._stagger = seed, reseed_every, stages, stagger
         self.recorder = Recorder(env.env)
         self.envs = make_envs(env, witness=self.recorder.witness if witness else None)
-        self.agent = PPO(self.envs.space, agent, count=env.count, seed=seed)
+        self.agent = make_agent(self.envs.space, agent, count=env.count, seed=seed)
         self.rollouts = 0
         self._observations: NDArray[Any] | None = None
 
@@ -103,6 +104,14 @@ class Learner:
         if self._observations is None:
             return {}
         return self.agent.returns(rewards, self._observations) | self.agent.update(done)
+
+    def explore(self) -> dict[str, float]:
+        """Where there are no rewards to learn from: the agent's curiosity, if it has some; metrics."""
+        return {} if self._observations is None else self.agent.explore(self._observations)
+
+    def relabel(self, judge: Judge) -> None:
+        """Tells an agent that remembers what its past is worth by now."""
+        self.agent.relabel(judge)
 
     def forget(self) -> None:
         """Drops the rollout without learning from it, as a policy does that is to stay random."""

@@ -1,17 +1,21 @@
-"""The nets of an ensemble, side by side: one batched product a layer for all members."""
+"""The nets of an ensemble, side by side: few rows go through one batched product a layer, many member by member."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from backflip.maths.products import leaky_matmul_t, matmul_t
+
 __all__ = ["ConvolutionalMembers", "DenseMembers"]
 
-SLOPE = 0.01  # of the leaky ReLU (H)
+SLOPE: Final = 0.01  # of the leaky ReLU (H)
+MANY: Final = 1000  # rows from which one member after the other through oneDNN is faster than one batched product
 
 
 class _Linear(nn.Module):
@@ -27,6 +31,42 @@ class _Linear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+class _Member(torch.autograd.Function):
+    """One member's net, forward and backward: as few passes over its large tensors as there can be.
+
+    Weights are (inputs, outputs) and biases (1, outputs), as a member's share of the batched ones is.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:  # (batch, inputs) -> (batch,)
+        w1, b1, w2, b2, w3, b3 = parameters
+        first = leaky_matmul_t(x, w1.t(), b1[0], slope=SLOPE)
+        second = leaky_matmul_t(first, w2.t(), b2[0], slope=SLOPE)
+        ctx.save_for_backward(x, first, second, w1, w2, w3)
+        return torch.addmv(b3[0], second, w3[:, 0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        x, first, second, w1, w2, w3 = ctx.saved_tensors
+        of_second = _through(torch.outer(grad, w3[:, 0]), second)
+        of_first = _through(matmul_t(of_second, w2), first)
+        return (
+            matmul_t(of_first, w1) if ctx.needs_input_grad[0] else None,
+            matmul_t(x.t(), of_first.t()),
+            of_first.sum(dim=0, keepdim=True),
+            matmul_t(first.t(), of_second.t()),
+            of_second.sum(dim=0, keepdim=True),
+            torch.mv(second.t(), grad)[:, None],
+            grad.sum().view(1, 1),
+        )
+
+
+def _through(grad: Tensor, out: Tensor) -> Tensor:
+    """A gradient through the leaky ReLU that gave `out`, in place."""
+    return torch.ops.aten.leaky_relu_backward.grad_input(grad, out, SLOPE, True, grad_input=grad)  # type: ignore[no-any-return]
+
+
 class DenseMembers(nn.Module):
     """Two hidden layers of 64 with leaky ReLU, and a scalar (H, MuJoCo)."""
 
@@ -37,7 +77,19 @@ class DenseMembers(nn.Module):
             [_Linear(members, inputs, hidden), _Linear(members, hidden, hidden), _Linear(members, hidden, 1)]
         )
 
+    def member(self, number: int, x: Tensor) -> Tensor:  # (batch, inputs) -> (batch,)
+        """What one member says."""
+        parameters = [p[number] for layer in self.layers for p in (layer.weight, layer.bias)]  # type: ignore[index]
+        out: Tensor = _Member.apply(x, *parameters)  # type: ignore[no-untyped-call]
+        return out
+
     def forward(self, x: Tensor) -> Tensor:  # (batch, inputs) -> (members, batch)
+        if len(x) >= MANY:
+            return torch.stack([self.member(number, x) for number in range(self.members)])
+        return self.batched(x)
+
+    def batched(self, x: Tensor) -> Tensor:  # (batch, inputs) -> (members, batch)
+        """The same, as one product a layer for all members."""
         x = x.expand(self.members, *x.shape)
         for layer in self.layers[:-1]:
             x = leaky_relu(layer(x), SLOPE)

@@ -123,8 +123,7 @@ class Comparisons:
 class _Inputs(NamedTuple):
     """Comparisons as the nets read them, worked out once a fit."""
 
-    seen: Tensor  # (answers, 2, steps, ..)
-    acted: Tensor  # (answers, 2, steps, actions)
+    parts: tuple[Tensor, ...]  # (answers, 2, steps, ..) each: pictures and actions, or one vector of numbers
     target: Tensor  # (answers,)
     counts: Tensor  # (members, answers)
     scores: Tensor | None  # (answers, 2), of mean 0 and deviation 1, where these are fitted
@@ -161,7 +160,7 @@ class Ensemble:
             )
         self.draw = torch.Generator().manual_seed(seed)
         self.look = Normaliser(size)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=settings.learning_rate, fused=True)
         self.l2 = torch.full((count,), settings.l2)
         self.mean, self.deviation = torch.zeros(count), torch.ones(count)
         self._counts: dict[str, Tensor] = {}
@@ -199,19 +198,18 @@ class Ensemble:
             return seen, torch.nn.functional.one_hot(acted.long(), self.space.actions).float()
         return seen, acted.float().clamp(-1, 1)
 
+    def _parts(self, seen: Tensor, acted: Tensor) -> tuple[Tensor, ...]:
+        """The net's arguments."""
+        return (seen, acted) if self._features is None else (torch.cat([self.look(seen), acted], dim=-1),)
+
     def _net(self, seen: Tensor, acted: Tensor) -> Tensor:  # (steps, ..) -> (members, steps)
-        if self._features is None:
-            return self.net(seen, acted)  # type: ignore[no-any-return]
-        return self.net(torch.cat([self.look(seen), acted], dim=-1))  # type: ignore[no-any-return]
+        return self.net(*self._parts(seen, acted))  # type: ignore[no-any-return]
 
     # --- how it learns
 
     def fit(self, data: Comparisons, *, steps: int) -> dict[str, float]:
         """So many steps down the loss; the L2 of each member adapts on the way. Returns metrics."""
-        read = self._inputs(data)
-        if self._features is not None:
-            self.look.forget()
-            self.look.see(read.seen.flatten(0, 2))
+        read = self._inputs(data, fresh=True)
         size = min(self.settings.minibatch, len(data))
         self.net.train()
         for step in range(steps):
@@ -232,30 +230,54 @@ class Ensemble:
         }
         return {name: value for name, value in metrics.items() if not math.isnan(value)}  # nothing may be held out yet
 
-    def _inputs(self, data: Comparisons) -> _Inputs:
-        seen, acted = self._read(data.observations, data.actions)
+    def _inputs(self, data: Comparisons, *, fresh: bool = False) -> _Inputs:
+        """`fresh`: vectors are normalised by the moments of these from now on."""
         shape = data.observations.shape[:3]
-        counts = self._bootstrap(data.keys)
+        seen, acted = self._read(data.observations, data.actions)
+        if fresh and self._features is not None:
+            self.look.forget()
+            self.look.see(seen)
+        parts = tuple(x.unflatten(0, shape) for x in self._parts(seen, acted))
         scores = self._scores(data) if self.settings.target == "scores" else None
-        return _Inputs(seen.unflatten(0, shape), acted.unflatten(0, shape), data.target, counts, scores)
+        return _Inputs(parts, data.target, self._bootstrap(data.keys), scores)
 
     def _scores(self, data: Comparisons) -> Tensor:
         if data.scores is None:
             raise DataError("the answers come without scores; wanted a simulated teacher's, to fit target 'scores'")
         return (data.scores - data.scores.mean()) / data.scores.std().clamp(min=1e-6)
 
-    def _both(self, read: _Inputs, picked: Tensor) -> tuple[Tensor, Tensor]:
-        """Each member's sums over the first and over the second clip of the picked answers, (members, picked)."""
-        seen, acted = read.seen[picked], read.acted[picked]
-        sums = self._net(seen.flatten(0, 2), acted.flatten(0, 2)).view(-1, *seen.shape[:3]).sum(dim=-1)
-        first, second = sums.unbind(dim=-1)
+    def _both(self, read: _Inputs, picked: Tensor, member: int | None = None) -> tuple[Tensor, Tensor]:
+        """The sums over the first and over the second clip of the picked answers, (members, picked), or of a member."""
+        parts = [x[picked] for x in read.parts]
+        flat = [x.flatten(0, 2) for x in parts]
+        said = self.net(*flat) if member is None else self.net.member(member, *flat)  # type: ignore[operator]
+        first, second = said.unflatten(-1, parts[0].shape[:3]).sum(dim=-1).unbind(dim=-1)
         return first, second
 
-    def _step(self, read: _Inputs, picked: Tensor) -> None:
-        first, second = self._both(read, picked)
+    def _loss(self, read: _Inputs, picked: Tensor) -> Tensor:
+        """The sum of the members' losses, each a mean over the picked answers as often as they count for it."""
         counts = read.counts[:, picked]
         weight = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-        loss = self._loss(first, second, read, picked, weight)
+        if self._features is None:  # batch norm takes in all pictures; convolutions are one call for all members
+            return self._compare(*self._both(read, picked), read, picked, weight)
+        losses = []
+        for member, mine in enumerate(weight):
+            counted = mine.nonzero().squeeze(1)  # the others are held out from this member: no need to look at them
+            if len(counted):
+                chosen = picked[counted]
+                losses.append(self._compare(*self._both(read, chosen, member), read, chosen, mine[counted]))
+        return torch.stack(losses).sum() if losses else torch.zeros(())
+
+    def _compare(self, first: Tensor, second: Tensor, read: _Inputs, picked: Tensor, weight: Tensor) -> Tensor:
+        """Of the clips' sums, (.., picked): the sum of what is weighted so."""
+        if read.scores is not None:
+            error = (torch.stack([first, second], dim=-1) - read.scores[picked]).square().mean(dim=-1)
+            return (weight * error).sum()
+        target, lapse = read.target[picked].expand_as(first), self.settings.lapse
+        return bradley_terry_loss(better=first, worse=second, target=target, weight=weight, lapse=lapse)
+
+    def _step(self, read: _Inputs, picked: Tensor) -> None:
+        loss = self._loss(read, picked)
         squares = sum(p.square().flatten(1).sum(dim=1) for p in self._weights())
         self.optimiser.zero_grad(set_to_none=True)
         (loss + (self.l2 * squares).sum()).backward()
@@ -266,14 +288,6 @@ class Ensemble:
                 "for broken observations in the compared clips"
             )
 
-    def _loss(self, first: Tensor, second: Tensor, read: _Inputs, picked: Tensor, weight: Tensor) -> Tensor:
-        """Of the clips' sums, (members, picked): the sum of what is weighted so."""
-        if read.scores is not None:
-            error = (torch.stack([first, second], dim=-1) - read.scores[picked]).square().mean(dim=-1)
-            return (weight * error).sum()
-        target = read.target[picked].expand_as(first)
-        return bradley_terry_loss(better=first, worse=second, target=target, weight=weight, lapse=self.settings.lapse)
-
     def _weights(self) -> list[Tensor]:
         return list(self.net.member_weights())  # type: ignore[operator]
 
@@ -283,7 +297,7 @@ class Ensemble:
 
     @torch.no_grad()
     def _losses(self, read: _Inputs) -> tuple[Tensor, Tensor, Tensor]:
-        both = [self._both(read, part) for part in torch.arange(len(read.target)).split(256)]
+        both = [self._both(read, part) for part in torch.arange(len(read.target)).split(64)]
         first, second = (torch.cat(side, dim=1) for side in zip(*both, strict=True))
         held = (read.counts == 0).float()
         return (
@@ -294,11 +308,8 @@ class Ensemble:
 
     def _mean_losses(self, first: Tensor, second: Tensor, read: _Inputs, weight: Tensor) -> Tensor:
         every = torch.arange(len(read.target))
-        each = [
-            self._loss(a[None], b[None], read, every, (w / w.sum())[None])
-            for a, b, w in zip(first, second, weight, strict=True)
-        ]
-        return torch.stack(each)
+        parts = zip(first, second, weight, strict=True)
+        return torch.stack([self._compare(a, b, read, every, w / w.sum()) for a, b, w in parts])
 
     def _bootstrap(self, keys: Sequence[str]) -> Tensor:
         fresh = [key for key in keys if key not in self._counts]

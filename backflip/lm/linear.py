@@ -1,9 +1,7 @@
 """A linear layer whose three matrix products go through oneDNN on CPUs.
 
-PyTorch sends float32 products to BLAS, which on many CPUs leaves half of the vector width unused; oneDNN's kernels,
-which ship in the same wheel, do not. On one AVX-512 machine this is about twice as fast, forward and backward. Where
-the operator is missing, or the tensor is not float32 on a CPU, the ordinary path is taken; both are equal to float
-precision (tests/lm/test_linear.py).
+On one AVX-512 machine this is about twice as fast as BLAS, forward and backward (`maths/products.py` says why). Where
+oneDNN does not serve, the ordinary path is taken; both are equal to float precision (tests/lm/test_linear.py).
 """
 
 from __future__ import annotations
@@ -12,21 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from backflip.maths.products import matmul_t, onednn_serves
 
 __all__ = ["FastLinear", "accelerate", "linear", "matmul_t"]
-
-
-def _onednn_serves(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-
-
-def matmul_t(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` for x (..., in), weight (out, in); no autograd of its own."""
-    if x.numel() and _onednn_serves(x):
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
-        return product
-    return functional.linear(x, weight, bias)
 
 
 class _Linear(torch.autograd.Function):
@@ -50,7 +37,7 @@ class _Linear(torch.autograd.Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`functional.linear`, forward and backward through oneDNN where that serves."""
-    if not torch.is_grad_enabled() or not _onednn_serves(x):
+    if not torch.is_grad_enabled() or not onednn_serves(x):
         return matmul_t(x, weight, bias)
     product: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return product

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backflip.config import NOT_FINGERPRINTED, require
+from backflip.config import LATER, NOT_FINGERPRINTED, require
 from backflip.control.agent import PPOSettings
+from backflip.control.agents import Settings
 from backflip.control.asking import AskingSettings, choose_pairs, due, random_pairs
 from backflip.control.contest import best_of
 from backflip.control.conversation import Conversation, Film
@@ -33,6 +34,7 @@ from backflip.control.goals import GOALS
 from backflip.control.learner import Learner, Stage, seed_of
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.rewards import hand_written
+from backflip.control.sac import SACSettings
 from backflip.control.segments import Recorder, SegmentFolder
 from backflip.control.teachers import Eye, Teacher, TeacherSettings
 from backflip.errors import DataError
@@ -60,7 +62,10 @@ class Config:
     folder: Path = field(metadata=NOT_FINGERPRINTED)
     """The run's folder; the store is its `feedback.db` unless one is named, the clips lie in its `segments`."""
     env: EnvSettings = field(default_factory=EnvSettings)
+    algorithm: Literal["ppo", "sac"] = field(default="ppo", metadata=LATER)
+    """The agent: ppo learns from a rollout once; sac, off-policy, from all that it remembers (PEBBLE)."""
     agent: PPOSettings = field(default_factory=PPOSettings)
+    sac: SACSettings = field(default_factory=SACSettings, metadata=LATER)
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     asking: AskingSettings = field(default_factory=AskingSettings)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
@@ -112,10 +117,10 @@ class Config:
             wanted="'comparisons', unless a simulated teacher of this run gives all answers: nobody else has scores",
         )
         require(
-            self.clip <= self.agent.steps,
+            self.clip <= self.learns.steps,
             "clip",
             seen=self.clip,
-            wanted=f"no more than the {self.agent.steps} steps of a rollout",
+            wanted=f"no more than the {self.learns.steps} steps of a rollout",
         )
 
     @property
@@ -124,14 +129,19 @@ class Config:
         return self.store or str(self.folder / "feedback.db")
 
     @property
+    def learns(self) -> Settings:
+        """The settings of the agent that learns."""
+        return self.agent if self.algorithm == "ppo" else self.sac
+
+    @property
     def rollouts(self) -> int:
         """Rollouts in all."""
-        return -(-self.steps // (self.agent.steps * self.env.count))
+        return -(-self.steps // (self.learns.steps * self.env.count))
 
     @property
     def whole_steps(self) -> int:
         """The steps of all rollouts: what a run ends with."""
-        return self.rollouts * self.agent.steps * self.env.count
+        return self.rollouts * self.learns.steps * self.env.count
 
 
 @dataclass(frozen=True)
@@ -194,7 +204,7 @@ class _Work:
         sealed = config.labellers == "simulated" and config.teacher.goal == "reward"
         self.learner = Learner(
             config.env,
-            config.agent,
+            config.learns,
             seed=config.seed,
             reseed_every=config.checkpoint_every,
             stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],
@@ -213,7 +223,7 @@ class _Work:
         self.heard: list[int] = []
         self.new: list[Question] = []
         self.data = self.reused
-        self.fitted = False
+        self.fitted = self.refitted = False  # ever, and since the rewards were last on one scale
         self.kept: list[dict[str, Tensor]] = []
         self.cpu = 0.0
 
@@ -247,6 +257,8 @@ class _Work:
         if (paid := self.learner.recorder.paid()) is not None:
             metrics["control/true_reward"] = paid  # written, and read by nothing that learns
         if self.config.reward == "answers":
+            if self.learner.agent.curious:  # it explores by itself before anybody is asked
+                return metrics | self.learner.explore()
             metrics |= self.listen()
             if self.data is None:  # nothing to learn from yet: the agent keeps exploring as it is
                 self.learner.forget()
@@ -267,8 +279,10 @@ class _Work:
     def rewards(self) -> Tensor:
         """The rewards of the rollout, (steps, count)."""
         recorder = self.learner.recorder
-        if self.config.reward == "answers":
+        if self.config.reward == "answers" and (self.refitted or not self.learner.agent.remembers):
             self.ensemble.normalise(torch.from_numpy(recorder.observations), torch.from_numpy(recorder.actions))
+            self.learner.relabel(self.ensemble.rewards)
+            self.refitted = False
         return self.rewards_of(recorder)
 
     def rewards_of(self, recorder: Recorder) -> Tensor:
@@ -293,7 +307,7 @@ class _Work:
         if self.data is None or (self.fitted and not fresh):
             return {}
         steps = self.config.fit if self.fitted else self.config.first_fit
-        self.fitted = True
+        self.fitted = self.refitted = True
         return self.ensemble.fit(self.data, steps=steps)
 
     def ask(self, count: int) -> None:

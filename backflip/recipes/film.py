@@ -17,7 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 from backflip.config import from_dict, require
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.clips import figure_of
 from backflip.control.drawing import draw, gif
 from backflip.control.envs import make_envs
@@ -91,7 +91,7 @@ def run(config: Config) -> Result:
         raise DataError(f"{training.env.env} is no planar robot, which alone is drawn here; look at its clips instead")
     envs = make_envs(replace(training.env, count=1))
     envs.close()
-    agent = PPO(envs.space, training.agent, count=1, seed=0)
+    agent = make_agent(envs.space, training.learns, count=1, seed=0)
     agent.restore(_policy(config.folder, record))
 
     def act(seen: NDArray[Any]) -> NDArray[Any]:

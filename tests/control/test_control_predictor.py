@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
-from backflip.control.members import ConvolutionalMembers, DenseMembers
+from backflip.control.members import MANY, ConvolutionalMembers, DenseMembers
 from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings, adapted, bootstrap_counts
 from backflip.control.segments import Segment
 from backflip.control.spaces import Space
 from backflip.errors import ConfigError, DataError
+from backflip.maths.preference import bradley_terry_loss
 
 SPACE = Space("Point", (2,), 1)
 
@@ -43,6 +44,47 @@ def test_members_side_by_side_are_the_members_one_by_one() -> None:
     net, x = DenseMembers(3, 4, 8), torch.randn(7, 4)
     for member, row in enumerate(net(x)):
         torch.testing.assert_close(row, _slow_member(net, member, x))
+
+
+def test_a_member_by_itself_is_its_share_of_the_batched_product_and_so_are_all_gradients() -> None:
+    torch.manual_seed(0)
+    net = DenseMembers(3, 15, 64)
+    x = torch.randn(MANY, 15, requires_grad=True)
+    weight = torch.randn(3, MANY)
+    found = []
+    for way in (net.batched, net):
+        net.zero_grad()
+        x.grad = None
+        out = way(x)
+        (out * weight).sum().backward()
+        grads = [p.grad for p in net.parameters()]
+        found.append([out.detach(), x.grad, *(g for g in grads if g is not None)])
+    assert [len(f) for f in found] == [8, 8]
+    for slow, fast in zip(*found, strict=True):
+        assert slow is not None
+        torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_leaves_out_what_is_held_out_and_is_the_step_that_looks_at_all() -> None:
+    data = _comparisons(40)
+    ensemble = Ensemble(SPACE, PredictorSettings(hidden=8), seed=0)
+    read = ensemble._inputs(data, fresh=True)
+    picked = torch.arange(30)
+    ensemble._loss(read, picked).backward()
+    lean = [p.grad.clone() for p in ensemble.net.parameters()]
+    ensemble.net.zero_grad()
+    first, second = ensemble._both(read, picked)
+    counts = read.counts[:, picked]
+    assert (counts == 0).any()
+    bradley_terry_loss(
+        better=first,
+        worse=second,
+        target=read.target[picked].expand_as(first),
+        weight=counts / counts.sum(dim=1, keepdim=True),
+        lapse=0.1,
+    ).backward()
+    for mine, whole in zip(lean, (p.grad for p in ensemble.net.parameters()), strict=True):
+        torch.testing.assert_close(mine, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_convolutional_members_do_not_see_each_other() -> None:

@@ -26,7 +26,7 @@ from backflip.runs import MetricsWriter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments import backflip, curves
+from experiments import agents, backflip, curves
 from experiments.cells import Cell, Table, rows, run_missing, status, write_results
 from experiments.outlook import outlook, share
 
@@ -177,6 +177,15 @@ def test_the_backflips_table_has_every_seed_and_comparison(tmp_path: Path) -> No
     assert len({c.config.steps for c in table.cells}) == 1  # equal steps for all
     assert {c.config.teacher.mistakes for c in table.cells} == {0.1}
     assert {(c.config.episodes, c.config.evaluation_horizon) for c in table.cells} == {(20, 1000)}
+
+
+def test_the_contest_of_agents_differs_in_the_agent_alone(tmp_path: Path) -> None:
+    table = agents.table(tmp_path)
+    told = [(c.config.env.env, c.config.seed, c.config.asking.budget, c.config.algorithm) for c in table.cells]
+    assert len(set(told)) == len(told) == 2 * 3 * 3 * 2
+    for one, other in zip(table.cells[::2], table.cells[1::2], strict=True):
+        same = replace(other.config, folder=one.config.folder, algorithm="ppo", steps=one.config.steps)
+        assert same == one.config
 
 
 def test_curves_are_medians_over_seeds(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,7 @@ from backflip.control.agent import PPOSettings
 from backflip.control.asking import AskingSettings
 from backflip.control.envs import EnvSettings
 from backflip.control.predictor import PredictorSettings
+from backflip.control.sac import SACSettings
 from backflip.control.segments import Segment
 from backflip.control.teachers import TeacherSettings
 from backflip.recipes.control import Config, run
@@ -46,11 +47,16 @@ class _LikesTheAction:
         return segment.actions[:, 0].astype(np.float64)
 
 
-def test_the_agent_learns_the_action_that_is_preferred(tmp_path: Path, acted: str) -> None:
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_the_agent_learns_the_action_that_is_preferred(
+    tmp_path: Path, acted: str, algorithm: Literal["ppo", "sac"]
+) -> None:
     config = Config(
         folder=tmp_path / "run",
         env=EnvSettings(acted, count=8, horizon=20),
         agent=PPOSettings(steps=20, epochs=4, minibatch=80, hidden=16, learning_rate=5e-3),
+        algorithm=algorithm,
+        sac=SACSettings(steps=20, ratio=8, batch=64, hidden=16, learning_rate=3e-3, gamma=0.9, pretrain=320),
         predictor=PredictorSettings(hidden=16),
         asking=AskingSettings(budget=60),
         teacher=TeacherSettings(mistakes=0.1),

@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 
 from backflip.config import from_dict, override, require
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.evaluator import Evaluation, evaluate
 from backflip.demo.hopper.page import write_page
 from backflip.demo.hopper.seat import browse, open_seat
@@ -124,7 +124,7 @@ def _figures(seen: Evaluation) -> dict[str, float]:
 
 
 def _played(training: Training, *, trained: bool) -> Evaluation:
-    agent = PPO(training.space(), training.agent, count=training.env.count, seed=training.seed)
+    agent = make_agent(training.space(), training.learns, count=training.env.count, seed=training.seed)
     if trained:
         record = read_run(training.folder)
         found = load_latest(training.agents, fingerprint=record.fingerprint) if record else None

@@ -42,6 +42,7 @@ class _Agent:
         self.learner: Learner = learner_of(config)
         self.newest = Newest(config.predictors, fingerprint)
         self.ensemble: Ensemble | None = None
+        self.refitted = False  # since the rewards were last on one scale
         self.answers = 0
         self.idle = 0  # rollouts without a predictor
         self.cpu = 0.0
@@ -60,7 +61,7 @@ class _Agent:
 
     @property
     def steps(self) -> int:
-        return self.trained * self.config.agent.steps * self.config.env.count
+        return self.trained * self.config.learns.steps * self.config.env.count
 
     def work(self) -> None:
         while self.trained < self.config.rollouts:
@@ -84,7 +85,10 @@ class _Agent:
         if self.ensemble is None:
             return self.wait()
         seen, done = torch.from_numpy(learner.recorder.observations), torch.from_numpy(learner.recorder.actions)
-        self.ensemble.normalise(seen, done)
+        if self.refitted or not learner.agent.remembers:
+            self.ensemble.normalise(seen, done)
+            learner.relabel(self.ensemble.rewards)
+            self.refitted = False
         rewards = self.ensemble.rewards(seen, done)
         return {
             "control/steps": self.steps,
@@ -97,6 +101,7 @@ class _Agent:
         """Takes the newest predictor, if there is a newer one."""
         if found := self.newest.look():
             self.ensemble = ensemble_of(self.config, self.learner.envs.space, found.state["ensemble"])
+            self.refitted = True
             if int(found.state["answers"]) != self.answers:
                 self.answers, self.heard = int(found.state["answers"]), time.monotonic()
 
@@ -109,13 +114,13 @@ class _Agent:
             self.look()
 
     def wait(self) -> dict[str, float]:
-        self.learner.forget()
+        metrics = self.learner.explore()
         self.idle += 1
         if time.monotonic() - self.said >= _SAID:
             self.said = time.monotonic()
             _log.warning("no answers to learn from yet: the agent explores and waits")
         time.sleep(_IDLE)  # clips enough are there; the cores are better used by those who answer and learn
-        return {"control/steps": self.steps, "control/answers": 0, "control/waiting": 1.0}
+        return metrics | {"control/steps": self.steps, "control/answers": 0, "control/waiting": 1.0}
 
     def save(self) -> None:
         state = {"learner": self.learner.state(), "idle": self.idle, "cpu": self.cpu, "steps": self.steps}

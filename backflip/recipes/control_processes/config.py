@@ -94,7 +94,7 @@ def learner_of(config: Config) -> Learner:
     """The agent and its environments, as the recipe in one process makes them."""
     return Learner(
         config.env,
-        config.agent,
+        config.learns,
         seed=config.seed,
         reseed_every=config.checkpoint_every,
         stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from backflip.config import dump
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.evaluator import evaluate
 from backflip.errors import BackflipError, CheckpointError
 from backflip.feedback.projects import Project, Projects
@@ -156,7 +156,7 @@ class _Crew:
         elif config.patience and config.ahead(steps, answers):
             goes_on = time.monotonic() - self.since >= config.patience
             waits = ", going on without more" if goes_on else ", waiting for more"
-        return steps // (config.agent.steps * config.env.count), f"{steps} steps, {answers} answers{waits}"
+        return steps // (config.learns.steps * config.env.count), f"{steps} steps, {answers} answers{waits}"
 
 
 def _begin(role: str, folder: str, fingerprint: str, log: str) -> None:
@@ -188,7 +188,7 @@ def _result(config: Config, fingerprint: str) -> Result:
     found = load_latest(config.agents, fingerprint=fingerprint)
     if found is None:
         raise CheckpointError(f"no checkpoint of the agent is left in {config.agents}; start the same command again")
-    agent = PPO(config.space(), config.agent, count=config.env.count, seed=config.seed)
+    agent = make_agent(config.space(), config.learns, count=config.env.count, seed=config.seed)
     agent.restore(found.state["learner"]["agent"])
     seen = evaluate(
         lambda observations: agent.act(observations, greedy=True).actions.numpy(),

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backflip.control.agent import PPO
+from backflip.control.agents import make_agent
 from backflip.control.clips import Filming
 from backflip.control.envs import make_envs
 from backflip.control.evaluator import FIRST_SEED
@@ -149,7 +149,7 @@ class _Played:
 
 
 def _play(config: Config, space: Space, agent: Mapping[str, Any]) -> _Played:
-    policy = PPO(space, config.agent, count=config.env.count, seed=config.seed)
+    policy = make_agent(space, config.learns, count=config.env.count, seed=config.seed)
     policy.restore(agent)
     recorder = Recorder(config.env.env)
     envs = make_envs(replace(config.env, count=1, horizon=config.env.horizon), witness=recorder.witness)
