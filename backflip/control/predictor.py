@@ -269,7 +269,7 @@ class Ensemble:
         return torch.stack(losses).sum() if losses else torch.zeros(())
 
     def _compare(self, first: Tensor, second: Tensor, read: _Inputs, picked: Tensor, weight: Tensor) -> Tensor:
-        """Of the clips' sums, (picked,) or (members, picked): the sum of what is weighted so."""
+        """Of the clips' sums, (.., picked): the sum of what is weighted so."""
         if read.scores is not None:
             error = (torch.stack([first, second], dim=-1) - read.scores[picked]).square().mean(dim=-1)
             return (weight * error).sum()
@@ -307,7 +307,8 @@ class Ensemble:
         )
 
     def _mean_losses(self, first: Tensor, second: Tensor, read: _Inputs, weight: Tensor) -> Tensor:
-        every, parts = torch.arange(len(read.target)), zip(first, second, weight, strict=True)
+        every = torch.arange(len(read.target))
+        parts = zip(first, second, weight, strict=True)
         return torch.stack([self._compare(a, b, read, every, w / w.sum()) for a, b, w in parts])
 
     def _bootstrap(self, keys: Sequence[str]) -> Tensor:
