@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from backflip.runs import atomic_write_text, read_metrics
+from backflip.runs import atomic_write_text, read_metrics, read_run
 
 __all__ = ["draw", "main", "medians"]
 
@@ -28,11 +28,16 @@ _LEFT, _TOP, _WIDE, _TALL = 46, 16, 560, 230
 
 
 def medians(runs: Path, kind: str, metric: str = "flips/clean_flips") -> Band:
-    """Of all runs `KIND-seed-N`, as far as each of them goes."""
-    seeds = [_curve(folder, metric) for folder in sorted(runs.glob(f"{kind}-seed-*"))]
+    """Of all runs `KIND-seed-N` that have ended."""
+    seeds = [_curve(folder, metric) for folder in sorted(runs.glob(f"{kind}-seed-*")) if _ended(folder)]
     places = sorted(set.intersection(*(set(curve) for curve in seeds))) if seeds else []
     rows = [(place, [curve[place] for curve in seeds]) for place in places]
     return [(place, statistics.median(values), min(values), max(values)) for place, values in rows]
+
+
+def _ended(folder: Path) -> bool:
+    record = read_run(folder)
+    return record is not None and record.status == "done"
 
 
 def _curve(folder: Path, metric: str) -> dict[int, float]:

@@ -22,7 +22,7 @@ from backflip.control.envs import EnvSettings
 from backflip.control.teachers import TeacherSettings
 from backflip.errors import TrainingDiverged
 from backflip.recipes.control import Config, run
-from backflip.runs import MetricsWriter
+from backflip.runs import open_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -101,8 +101,6 @@ def test_a_cell_that_fails_is_told_and_the_next_one_run(tmp_path: Path) -> None:
     out = tmp_path / "small.json"
 
     def work(config: Config) -> None:
-        from backflip.runs import open_run
-
         with open_run(config.folder, recipe="small", config=config, seed=config.seed) as ledger:
             if config.seed == 1:
                 raise TrainingDiverged("it broke")
@@ -188,15 +186,19 @@ def test_the_contest_of_agents_differs_in_the_agent_alone(tmp_path: Path) -> Non
         assert same == one.config
 
 
-def test_curves_are_medians_over_seeds(tmp_path: Path) -> None:
-    for seed, flips in enumerate(([0.0, 2.0], [1.0, 3.0], [5.0, 7.0])):
-        lines = [{"control/steps": 10 * (i + 1), "flips/clean_flips": value} for i, value in enumerate(flips)]
+def test_curves_are_medians_over_seeds_that_have_ended(tmp_path: Path) -> None:
+    for seed, flips in enumerate(([0.0, 2.0], [1.0, 3.0], [5.0, 7.0], [9.0])):
         folder = tmp_path / f"answers-300-seed-{seed}"
-        folder.mkdir()
-        writer = MetricsWriter(folder)
-        for step, line in enumerate(lines):
-            writer.write(step, line)
-        writer.close()
+        config = replace(_table(tmp_path, "Point").cells[0].config, folder=folder, seed=seed)
+        try:
+            with open_run(folder, recipe="control", config=config, seed=seed) as ledger:
+                for i, value in enumerate(flips):
+                    ledger.metrics.write(i, {"control/steps": 10 * (i + 1), "flips/clean_flips": value})
+                if seed == 3:
+                    raise KeyboardInterrupt
+                ledger.finish({})
+        except KeyboardInterrupt:
+            pass  # the last one was interrupted
     band = curves.medians(tmp_path, "answers-300")
     assert band == [(10, 1.0, 0.0, 5.0), (20, 2.0, 1.0, 6.0)]  # the last rollouts are averaged
     assert curves.main([str(tmp_path), str(tmp_path / "curves.svg")]) == 0

@@ -15,7 +15,7 @@ import tyro
 
 from backflip.cli import COMMANDS, RECIPES
 from backflip.demo.hopper import loop as hopper
-from backflip.recipes import control, data, label, safety
+from backflip.recipes import control, data, film, label, safety
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,6 +31,7 @@ GROUPS = {
     ("safety", "check"): safety.Check,
     ("control", "alone"): control.Config,
     ("control", "demo"): hopper.Config,
+    ("control", "film"): film.Config,
 }
 ELSEWHERE = {
     "run": "backflip.pipeline",
