@@ -329,6 +329,7 @@ def _backflip(page: Page) -> str:
 _SETTINGS: Final = (
     ("sft.lora_rank", "all weights", "a few seconds an update, and the frozen model stays at hand as the reference"),
     ("sft.lora_layers", "all", "the lower layers are computed once and not trained"),
+    ("sft.limit", "13k", "demonstrations of the 301 that ship: what time allows"),
     ("sft.epochs", "16, or 2 before PPO", "light: what SFT learns, PPO cannot show"),
     ("sft.batch", "32", "more updates from a few hundred demonstrations"),
     ("sft.learning_rate", "9.65e-6", "LoRA wants more, and there are few updates"),
@@ -345,8 +346,18 @@ _SETTINGS: Final = (
     ("ppo.samples", "1", "a prompt is computed once for all its answers"),
     ("ppo.minibatch", "64", "the answers to one prompt: six small steps an update, or nothing moves in so few"),
     ("ppo.rates.policy", "9e-6", "LoRA, and a hundredth of the steps"),
-    ("ppo.scores.no_eos", "", "the score of an answer that was cut off (A: -1); steep, so that ending is learnt first"),
-    ("ppo.value.warmup", "", "updates in which the value net learns alone: it starts as the reward model"),
+    (
+        "ppo.scores.no_eos",
+        "",
+        "of an answer that was cut off (A: -1); below what others get from this reward model, or PPO learns not to end",
+    ),
+    (
+        "ppo.value.zero_head",
+        "",
+        "a reward model's word on half a text is worse than a constant: its trunk alone is kept",
+    ),
+    ("ppo.rates.value", "9e-6", "lower than the policy's: with 24 episodes an update a fast one chases noise"),
+    ("ppo.rates.warmup", "10", "updates: there are none to spare"),
     ("ppo.ema", "0.992", "0: the last weights. In so few steps an average has hardly left the start"),
     ("ppo.kl.beta", "0.02", "nats to reward"),
     ("ppo.judge.every", "", "updates: a held-out judge chooses the policy on validation prompts, SFT's included"),

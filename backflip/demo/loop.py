@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -165,7 +166,7 @@ class _Narrator:
     def _about(self, stage: pipeline.Stage) -> str:
         loop = self.loop
         with Store.open(loop.store) as store:
-            shown = sum(1 for _ in store.demonstrations(project=loop.project))
+            shown = sum(1 for _ in islice(store.demonstrations(project=loop.project), loop.sft.limit))
             asked = store.counts(loop.project, purpose=loop.sample.purpose).questions
         whose = {"simulated": "a simulated judge", "keyboard": "you", "people": "people in the studio"}
         simulated = loop.labellers == "simulated"
