@@ -15,7 +15,8 @@ import tyro
 
 from backflip.cli import COMMANDS, RECIPES
 from backflip.demo.hopper import loop as hopper
-from backflip.recipes import control, data, label, safety
+from backflip.demo.hopper import teach
+from backflip.recipes import control, data, film, label, safety
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,6 +32,8 @@ GROUPS = {
     ("safety", "check"): safety.Check,
     ("control", "alone"): control.Config,
     ("control", "demo"): hopper.Config,
+    ("control", "teach"): teach.Config,
+    ("control", "film"): film.Config,
 }
 ELSEWHERE = {
     "run": "backflip.pipeline",
