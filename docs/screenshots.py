@@ -1,7 +1,8 @@
 """The pictures of docs/studio.md: every page of the studio, as Chromium shows it over a finished demo.
 
     backflip demo
-    python docs/screenshots.py --demo runs/demo
+    backflip control demo
+    python docs/screenshots.py --demo runs/demo --control runs/control-demo/run
 
 Nothing on them is invented: the runs are the demo's, the texts are its models', and who ranks are simulated labellers,
 called so (one ranking is this script's own, by the keys that a picture shows). The demo's folder is copied first,
@@ -52,6 +53,10 @@ class Config:
 
     demo: Path = Path("runs/demo")
     """A demo's folder, finished or under way."""
+    control: Path = Path("runs/control-demo/run")
+    """A control demo's run; its pictures are left out where there is none."""
+    only: tuple[str, ...] = ()
+    """The names of the pictures to be taken; none: all."""
     out: Path = HERE / "studio"
     """Where the pictures go."""
 
@@ -71,12 +76,17 @@ class Shot(NamedTuple):
 def main() -> None:
     """`python docs/screenshots.py`."""
     config = tyro.cli(Config, description=__doc__)
-    with tempfile.TemporaryDirectory() as scratch, _studio(config.demo, Path(scratch)) as (url, gold, clips):
+    with tempfile.TemporaryDirectory() as scratch, _studio(config, Path(scratch)) as (url, gold, clips):
         config.out.mkdir(parents=True, exist_ok=True)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             signed_in = _sign_in(browser, url)
             for shot in _shots(gold):
+                if config.only and shot.name not in config.only:
+                    continue
+                if shot.path == "/runs/hopper" and not config.control.is_dir():
+                    print(f"{shot.name} is left out: there is no {config.control}")
+                    continue
                 if shot.name == "compare" and not clips:
                     print("compare is left out: clips want the control extra, pip install 'backflip[control]'")
                     continue
@@ -98,6 +108,8 @@ def _shots(gold: str) -> list[Shot]:
         Shot("run", "/runs/demo/round-1/ppo", _curves, tall=1500),
         Shot("run_dark", "/runs/demo/round-1/ppo", _curves, dark=True),
         Shot("run_phone_zh", "/runs/demo/round-1/reward", _curves, language="zh-CN", phone=True),
+        Shot("control_run", "/runs/hopper", _look, tall=860),
+        Shot("control_run_phone_zh", "/runs/hopper", _look, language="zh-CN", dark=True, phone=True),
         Shot("quality", f"/quality/{task.SOURCE}", tall=1250),
         Shot("quality_zh", f"/quality/{task.SOURCE}", language="zh-CN"),
         Shot("admin", "/admin"),
@@ -134,6 +146,12 @@ def _write(page: Page) -> None:
 
 def _curves(page: Page) -> None:
     page.locator(".uplot").first.wait_for()
+    _settle(page)
+
+
+def _look(page: Page) -> None:
+    page.locator(".look-curves .uplot").first.wait_for()
+    page.get_by_role("slider").fill("280")
     _settle(page)
 
 
@@ -189,12 +207,16 @@ def _small(picture: bytes) -> bytes:
 
 
 @contextmanager
-def _studio(demo: Path, scratch: Path) -> Iterator[tuple[str, str, bool]]:
+def _studio(config: Config, scratch: Path) -> Iterator[tuple[str, str, bool]]:
     """A studio over a copy of the demo: its address, a question to make gold of, and whether there are clips."""
-    runs = scratch / "runs"
+    runs, demo = scratch / "runs", config.demo
     shutil.copytree(
         demo, runs / "demo", ignore=shutil.ignore_patterns("*.safetensors", "*.pt", "checkpoints", "*.lock")
     )
+    if config.control.is_dir():
+        bulk = shutil.ignore_patterns("segments", "pool", "agent", "predictor", "tensorboard", "*.lock", "feedback.*")
+        shutil.copytree(config.control, runs / "hopper", ignore=bulk)
+        shutil.copytree(config.control / "feedback.media", scratch / "media")
     with ExitStack() as held, Store.open(runs / "demo" / "feedback.db") as store:
         for path in demo.rglob("run.json"):  # what runs there is held here: the copy shows it as it is
             if (record := read_run(path.parent)) is not None and record.status == "running":

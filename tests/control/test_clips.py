@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +27,13 @@ def segment(env: str, states: np.ndarray | None, observations: np.ndarray | None
     return Segment(env, seen, np.zeros((steps, 1), np.float32), states)
 
 
-def pictures_of(film: Path) -> np.ndarray:
+def pictures_of(film: Path, count: int = 8) -> np.ndarray:
     """The film's pictures, decoded by ffmpeg."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     command = [get_ffmpeg_exe(), "-v", "error", "-i", str(film), "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     raw = subprocess.run(command, check=True, capture_output=True).stdout
-    side = {".mp4": 336}[film.suffix]
+    side = math.isqrt(len(raw) // count)
     return np.frombuffer(raw, np.uint8).reshape(-1, side, side)
 
 
@@ -70,6 +72,16 @@ def test_a_game_is_a_film_of_its_newest_pictures(tmp_path: Path) -> None:
     assert len(shown) == 8
     assert all(shown[step, :, 40 * step + 8 : 40 * step + 32].mean() > 200 for step in range(8))
     assert all(shown[step, :, 40 * step + 60 :].mean() < 40 for step in range(7))
+
+
+def test_a_fast_robot_is_filmed_at_every_second_step(tmp_path: Path) -> None:
+    media = Media(tmp_path)
+    poses = np.zeros((9, 4))
+    poses[:, 0] = np.linspace(0, 2, 9)  # a Reacher, 50 steps a second, turns its arm
+    with Filming(media) as film:
+        shown = pictures_of(media.path(film(segment("Reacher-v5", poses))), count=5)
+    assert shown.shape == (5, 256, 256)
+    assert all(np.abs(a.astype(int) - b).mean() > 0.2 for a, b in pairwise(shown))
 
 
 def test_webm_where_a_browser_lacks_h264(tmp_path: Path) -> None:

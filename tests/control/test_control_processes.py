@@ -36,7 +36,7 @@ TINY = {
     "seconds_an_answer": 0.05,
     "look_every": 0.2,
 }
-PATIENCE = 100.0
+PATIENCE = 250.0
 
 
 def tiny(folder: Path, steps: int, **changes: Any) -> Config:

@@ -15,6 +15,7 @@ import tyro
 
 from backflip.cli import COMMANDS, RECIPES
 from backflip.demo.hopper import loop as hopper
+from backflip.demo.hopper import teach
 from backflip.recipes import control, data, film, label, safety
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ GROUPS = {
     ("safety", "check"): safety.Check,
     ("control", "alone"): control.Config,
     ("control", "demo"): hopper.Config,
+    ("control", "teach"): teach.Config,
     ("control", "film"): film.Config,
 }
 ELSEWHERE = {
