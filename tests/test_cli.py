@@ -227,6 +227,7 @@ def test_a_missing_model_is_told(told: Told, tmp_path: Path, db: Path, recipe: s
 def test_an_empty_data_set_is_told(
     told: Told, tmp_path: Path, db: Path, cli_model: Path, recipe: str, words: Sequence[str], empty: str
 ) -> None:
+    Store.open(db).close()
     given = [word.replace("MODEL", str(cli_model)) for word in words]
     code, said = told(recipe, "--folder", tmp_path / "run", "--store", db, *given)
     assert code == 1
