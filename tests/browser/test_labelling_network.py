@@ -161,6 +161,7 @@ def test_a_paused_project_says_so_and_takes_late_answers(site: Site, visits: Vis
     page = visits.open(site, "/rank/tea")
     shown(page)
     site.project("tea", state="paused")
-    answer(page)
+    with page.expect_response(lambda response: "answer" in response.url and response.request.method == "POST"):
+        answer(page)
     expect(page.locator("#state")).to_contain_text("This project is paused")
     assert len(site.answers("tea")) == 1
