@@ -30,7 +30,7 @@ from backflip.recipes.control_processes.config import Config, read_config
 from backflip.recipes.control_processes.watching import look_once
 from backflip.runs import Parent, open_run, progress
 from backflip.runs.checkpoint import load_latest
-from backflip.runs.files import atomic_write_json
+from backflip.runs.files import atomic_write_json, sweep_partial
 from backflip.runs.metrics import read_metrics
 
 __all__ = ["PROCESSES", "run"]
@@ -99,6 +99,8 @@ class _Crew:
             if process.is_alive():
                 process.kill()
                 process.join()
+        for folder in (self.config.folder, self.config.agents, self.config.predictors):
+            sweep_partial(folder)  # whoever was ended at a checkpoint makes no other, which would have swept it
         self.store.close()
 
     def start(self, role: str) -> None:
