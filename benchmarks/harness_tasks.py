@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from backflip.errors import ConfigError
 from backflip.evaluation import truthfulness
+from backflip.evaluation.sources import data_folder
 
 __all__ = ["Config", "main"]
 
@@ -73,10 +72,7 @@ def _pairs() -> Iterator[dict[str, object]]:
 
 
 def _paragraphs() -> Iterator[dict[str, object]]:
-    root = os.environ.get("BACKFLIP_DATA")
-    if root is None:
-        raise ConfigError("BACKFLIP_DATA is not set; wanted the folder of the data sets: export BACKFLIP_DATA=...")
-    with gzip.open(Path(root, "text_wikitext2/test.txt.gz"), "rt", encoding="utf-8") as file:
+    with gzip.open(data_folder() / "text_wikitext2/test.txt.gz", "rt", encoding="utf-8") as file:
         for line in file:
             if _WORDS[0] <= len(line.split()) <= _WORDS[1]:
                 yield {"text": line.strip()}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -29,7 +28,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from backflip.errors import ConfigError
+from backflip.evaluation.sources import data_folder
 from backflip.runs import atomic_write_json
 from backflip.runs.version import code_version
 from backflip.safety.groups import near_duplicates
@@ -105,15 +104,8 @@ def _named() -> list[tuple[int, str]]:
     return list(enumerate(CATEGORIES.values()))
 
 
-def _data(path: str) -> Path:
-    root = os.environ.get("BACKFLIP_DATA")
-    if not root:
-        raise ConfigError("BACKFLIP_DATA is not set; wanted the folder that holds the public data sets")
-    return Path(root, path)
-
-
 def _samples() -> tuple[list[str], Floats]:
-    with gzip.open(_data("moderation_openai/samples-1680.jsonl.gz"), "rt", encoding="utf-8") as file:
+    with gzip.open(data_folder() / "moderation_openai/samples-1680.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     targets = [[float(row.get(key, np.nan)) for key in CATEGORIES] for row in rows]
     return [row["prompt"] for row in rows], np.array(targets)
@@ -172,7 +164,7 @@ def _peer(python: Path, texts: Sequence[str]) -> Floats:
 
 def _xstest(texts: Sequence[str], targets: Floats, ours: Floats, config: Config) -> dict[str, Any]:
     """The share of XSTest's safe and unsafe prompts that are blocked: all categories together at `rate`."""
-    with _data("moderation_xstest/xstest_prompts.csv").open(encoding="utf-8", newline="") as file:
+    with (data_folder() / "moderation_xstest/xstest_prompts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     least = joint_thresholds(ours, targets, rate=config.rate)
     prompts = [row["prompt"] for row in rows]

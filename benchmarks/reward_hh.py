@@ -28,6 +28,7 @@ import tyro
 
 from backflip.errors import ConfigError
 from backflip.evaluation.preference import Judged, accuracy
+from backflip.evaluation.sources import data_folder
 from backflip.feedback import formats
 from backflip.feedback.formats import Ranked
 from backflip.feedback.store import Store
@@ -240,10 +241,7 @@ def _trunk(config: Config) -> Path:
 
 def _pairs(config: Config, tokens: Tokens) -> list[Ranked]:
     """Training pairs first, then held-out ones, by a draw that depends on seed and content; one a prompt."""
-    root = os.environ.get("BACKFLIP_DATA")
-    if root is None:
-        raise ConfigError("BACKFLIP_DATA is not set; wanted the folder of the data sets: export BACKFLIP_DATA=...")
-    ranked = formats.read(Path(root) / "pref_hh_rlhf" / "helpful-base_test.jsonl.gz", "hh")
+    ranked = formats.read(data_folder() / "pref_hh_rlhf" / "helpful-base_test.jsonl.gz", "hh")
     one_a_prompt = {q.prompt.id: Ranked(q, a) for q, a in ranked if q.prompt}
     short = [r for r in one_a_prompt.values() if max(map(len, _ids(tokens, r).values())) <= config.max_tokens]
     wanted = config.train_pairs + config.held_out_pairs

@@ -8,19 +8,17 @@ repetition, words shared with the prompt, ...). Everything is standardised.
 from __future__ import annotations
 
 import math
-import os
 import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
-from backflip.errors import ConfigError
+from backflip.evaluation.sources import data_folder
 from backflip.feedback import formats
 from backflip.feedback.formats import Ranked
 
@@ -32,10 +30,7 @@ _BUCKETS = 1 << 15
 
 def ranked_texts(name: str, kind: str) -> list[Ranked]:
     """The rankings of a data file below BACKFLIP_DATA."""
-    root = os.environ.get("BACKFLIP_DATA")
-    if root is None:
-        raise ConfigError("BACKFLIP_DATA is not set; wanted the folder of the data sets: export BACKFLIP_DATA=...")
-    return formats.read(Path(root) / name, kind)
+    return formats.read(data_folder() / name, kind)
 
 
 def encode(prompts: Sequence[str], texts: Sequence[str], *, components: int = 48) -> np.ndarray:

@@ -7,7 +7,6 @@ BACKFLIP_DATA names the folder of the public data sets. The person is real; all 
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from backflip.control.predictor import Comparisons, Ensemble, PredictorSettings
 from backflip.control.robots import ROBOTS
 from backflip.control.segments import Segment, media_key
 from backflip.control.spaces import Space
-from backflip.errors import ConfigError
+from backflip.evaluation.sources import data_folder
 from backflip.feedback.intervals import Interval, bootstrap_ratio, wilson
 from backflip.feedback.quality import answers_at_random
 from backflip.records import Answer, Candidate, Labeller, Question
@@ -208,9 +207,7 @@ def found_row(config: Found, record: Any) -> Row:
 
 def table(folder: Path) -> Table:
     """Both judges at each size, and the quality report at several."""
-    if not (place := os.environ.get("BACKFLIP_DATA")):
-        raise ConfigError("BACKFLIP_DATA is not set; wanted the folder that holds control_pref_d4rl_human")
-    data, judges = Path(place), ("person", "true return")
+    data, judges = data_folder(), ("person", "true return")
     cells = []
     for judge in judges:
         for size in SIZES:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from backflip.config import require
 from backflip.control.agents import Settings, make_agent
 from backflip.control.envs import EnvSettings, make_envs
-from backflip.control.replay import Judge
+from backflip.control.predictor import Ensemble
 from backflip.control.segments import Recorder, Segment
 from backflip.records import content_id
 
@@ -109,9 +110,17 @@ class Learner:
         """Where there are no rewards to learn from: the agent's curiosity, if it has some; metrics."""
         return {} if self._observations is None else self.agent.explore(self._observations)
 
-    def relabel(self, judge: Judge) -> None:
-        """Tells an agent that remembers what its past is worth by now."""
-        self.agent.relabel(judge)
+    def judged(self, ensemble: Ensemble, *, anew: bool) -> Tensor:
+        """The ensemble's rewards of the rollout, (steps, count).
+
+        Their scale is the rollout's. An agent that remembers has one scale until the ensemble was fitted `anew`, and is
+        then told what its past is worth by now.
+        """
+        seen, done = torch.from_numpy(self.recorder.observations), torch.from_numpy(self.recorder.actions)
+        if anew or not self.agent.remembers:
+            ensemble.normalise(seen, done)
+            self.agent.relabel(ensemble.rewards)
+        return ensemble.rewards(seen, done)
 
     def forget(self) -> None:
         """Drops the rollout without learning from it, as a policy does that is to stay random."""

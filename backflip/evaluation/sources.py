@@ -20,16 +20,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from backflip.errors import DataError
+from backflip.errors import ConfigError, DataError
 from backflip.feedback.formats.files import Row, read_rows
 from backflip.lm.hub import default_cache
 from backflip.runs.files import atomic_write_bytes
 
-__all__ = ["SOURCES", "Source", "find", "json_rows", "json_value", "table_rows"]
+__all__ = ["SOURCES", "Source", "data_folder", "find", "json_rows", "json_value", "table_rows"]
 
 DATA = "BACKFLIP_DATA"
 PUBLIC = "https://raw.githubusercontent.com"
 _SECONDS = 30.0
+
+
+def data_folder() -> Path:
+    """The folder of the public data sets, of which $BACKFLIP_DATA tells; ConfigError where it does not."""
+    if not (place := os.environ.get(DATA)):
+        raise ConfigError(f"{DATA} is not set; wanted the folder of the public data sets: export {DATA}=...")
+    return Path(place)
 
 
 @dataclass(frozen=True)

@@ -278,12 +278,10 @@ class _Work:
 
     def rewards(self) -> Tensor:
         """The rewards of the rollout, (steps, count)."""
-        recorder = self.learner.recorder
-        if self.config.reward == "answers" and (self.refitted or not self.learner.agent.remembers):
-            self.ensemble.normalise(torch.from_numpy(recorder.observations), torch.from_numpy(recorder.actions))
-            self.learner.relabel(self.ensemble.rewards)
-            self.refitted = False
-        return self.rewards_of(recorder)
+        if self.config.reward != "answers":
+            return self.rewards_of(self.learner.recorder)
+        anew, self.refitted = self.refitted, False
+        return self.learner.judged(self.ensemble, anew=anew)
 
     def rewards_of(self, recorder: Recorder) -> Tensor:
         """The rewards of other steps, on the scale of the last rollout."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import time
 
-import torch
-
 from backflip.control.learner import Learner
 from backflip.control.pool import Pack
 from backflip.control.predictor import Ensemble
@@ -84,12 +82,8 @@ class _Agent:
         self.look()
         if self.ensemble is None:
             return self.wait()
-        seen, done = torch.from_numpy(learner.recorder.observations), torch.from_numpy(learner.recorder.actions)
-        if self.refitted or not learner.agent.remembers:
-            self.ensemble.normalise(seen, done)
-            learner.relabel(self.ensemble.rewards)
-            self.refitted = False
-        rewards = self.ensemble.rewards(seen, done)
+        anew, self.refitted = self.refitted, False
+        rewards = learner.judged(self.ensemble, anew=anew)
         return {
             "control/steps": self.steps,
             "control/answers": self.answers,
