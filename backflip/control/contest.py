@@ -1,6 +1,7 @@
 """Which of several policies is best by the reward that they were trained on: whole episodes, from starts of training's.
 
-Neither the true reward nor the evaluator's starts have a part in it: whoever trains may do this.
+The evaluator's starts have no part in it, nor has the true reward where nobody was trained on it: whoever trains may do
+this.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ __all__ = ["best_of", "play"]
 _COUNT = 16  # episodes side by side
 
 
-def play(agent: Agent, env: EnvSettings, *, seed: int) -> Recorder:
-    """Episodes of `env.horizon` steps with the most likely actions."""
-    recorder, envs = Recorder(env.env), make_envs(env)
+def play(agent: Agent, env: EnvSettings, *, seed: int, witness: bool = False) -> Recorder:
+    """Episodes of `env.horizon` steps with the most likely actions; with a `witness` their true rewards are sealed."""
+    recorder = Recorder(env.env)
+    envs = make_envs(env, witness=recorder.witness if witness else None)
     try:
         seen = envs.reset(seed)
         recorder.start(envs.states())
@@ -45,12 +47,16 @@ def best_of(
     reward: Callable[[Recorder], Tensor],
     *,
     seed: int,
+    witness: bool = False,
 ) -> tuple[int, list[float]]:
-    """Gives the agent the best of the nets; returns its place, and the mean reward of a step of each."""
+    """Gives the agent the best of the nets; returns its place, and the mean reward of a step of each.
+
+    `witness`: where the reward itself goes by the true one, as that of a simulated teacher may.
+    """
     scores = []
     for net in policies:
         agent.net.load_state_dict(net)
-        played = play(agent, replace(env, count=_COUNT), seed=seed_of(seed, "contest"))
+        played = play(agent, replace(env, count=_COUNT), seed=seed_of(seed, "contest"), witness=witness)
         scores.append(float(reward(played).mean()))
     best = int(torch.tensor(scores).argmax())
     agent.net.load_state_dict(policies[best])

@@ -139,6 +139,11 @@ class Config:
         return -(-self.steps // (self.learns.steps * self.env.count))
 
     @property
+    def sealed(self) -> bool:
+        """Whether a simulated teacher goes by the true reward, so that the environments' wrapper seals it for it."""
+        return self.labellers == "simulated" and self.teacher.goal == "reward"
+
+    @property
     def whole_steps(self) -> int:
         """The steps of all rollouts: what a run ends with."""
         return self.rollouts * self.learns.steps * self.env.count
@@ -201,7 +206,6 @@ class _Work:
 
     def __init__(self, config: Config, stack: ExitStack, film: Film | None, eye: Eye | None) -> None:
         self.config = config
-        sealed = config.labellers == "simulated" and config.teacher.goal == "reward"
         self.learner = Learner(
             config.env,
             config.learns,
@@ -209,7 +213,7 @@ class _Work:
             reseed_every=config.checkpoint_every,
             stages=[Stage(round(share * config.steps), horizon) for share, horizon in config.stages],
             stagger=config.stagger,
-            witness=sealed,
+            witness=config.sealed,
         )
         stack.callback(self.learner.close)
         store = stack.enter_context(Store.open(config.place))
@@ -361,7 +365,8 @@ class _Work:
         """The best of the contenders, by the reward as it is now, is the policy."""
         if self.kept and (self.fitted or self.config.reward != "answers"):
             env = replace(self.config.env, horizon=self.config.evaluation_horizon)
-            place, scores = best_of(self.learner.agent, self.kept, env, self.rewards_of, seed=self.config.seed)
+            seed, sealed = self.config.seed, self.config.sealed
+            place, scores = best_of(self.learner.agent, self.kept, env, self.rewards_of, seed=seed, witness=sealed)
             _log.info("policy %d of %d is kept: %s", place + 1, len(scores), [round(score, 3) for score in scores])
 
     def policy(self) -> dict[str, Any]:

@@ -121,6 +121,12 @@ def test_the_true_reward_has_no_way_into_training(tmp_path: Path) -> None:
     assert results[1].true_return == pytest.approx(-1000 * results[0].true_return)
 
 
+def test_policies_that_the_true_reward_trained_are_compared_by_it(tmp_path: Path, point: str) -> None:
+    teacher = TeacherSettings(goal="reward", mistakes=0.0)
+    config = _config(tmp_path / "run", point, reward="teacher_score", teacher=teacher)
+    assert run(config).steps == 160  # two contenders: the last step of the run plays both
+
+
 def test_without_answers_the_agent_explores_and_says_that_it_waits(
     tmp_path: Path, point: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,11 +78,6 @@ class Config(control.Config):
         """Whether an agent that has made so many steps is further on than so many answers warrant."""
         return due(self.asking, step=steps, steps=self.steps) > answers + _LEAD
 
-    @property
-    def sealed(self) -> bool:
-        """Whether a simulated teacher goes by the true reward, so that the environments' wrapper seals it for it."""
-        return self.labellers == "simulated" and self.teacher.goal == "reward"
-
     def space(self) -> Space:
         """What the environment takes and gives."""
         envs = make_envs(replace(self.env, count=1))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from backflip.control.agents import make_agent
 from backflip.control.clips import Filming
-from backflip.control.envs import make_envs
+from backflip.control.contest import play
 from backflip.control.evaluator import FIRST_SEED
 from backflip.control.flips import count_flips
 from backflip.control.segments import Recorder, Segment
@@ -151,19 +151,7 @@ class _Played:
 def _play(config: Config, space: Space, agent: Mapping[str, Any]) -> _Played:
     policy = make_agent(space, config.learns, count=config.env.count, seed=config.seed)
     policy.restore(agent)
-    recorder = Recorder(config.env.env)
-    envs = make_envs(replace(config.env, count=1, horizon=config.env.horizon), witness=recorder.witness)
-    try:
-        seen = envs.reset(_SEED + config.seed)
-        recorder.start(envs.states())
-        for _ in range(config.env.horizon):
-            done = policy.act(seen, greedy=True).actions.numpy()
-            after = envs.step(done)
-            recorder.record(seen, done, envs.states())
-            seen = after
-    finally:
-        envs.close()
-    return _Played(recorder)
+    return _Played(play(policy, replace(config.env, count=1), seed=_SEED + config.seed, witness=True))
 
 
 def _correlation(predicted: NDArray[np.float64] | None, true: NDArray[np.float64]) -> float | None:
