@@ -53,8 +53,7 @@ class Causal(nn.Module):
         """Log-probabilities (scored,) of `packed.targets`; `reference` runs with the adapters off."""
         with adapters_off(self) if reference else nullcontext():
             states = self.backbone(packed, lower=lower, split=self.split)
-        picked = states.flatten(0, 1)[packed.sources]
-        return token_scores(picked, self.head.weight, packed.targets, temperature=temperature)
+        return token_scores(_picked(states, packed.sources), self.head.weight, packed.targets, temperature=temperature)
 
     def save(self, folder: Path) -> None:
         """An ordinary Transformers folder for AutoModelForCausalLM, adapters merged."""
@@ -111,7 +110,7 @@ class Scalar(nn.Module):
 
     def _numbers(self, packed: Packed, places: Tensor, lower: Tensor | None) -> Tensor:
         states = self.backbone(packed, lower=lower, split=self.split)
-        numbers: Tensor = self.head(states.flatten(0, 1)[places]).squeeze(-1)
+        numbers: Tensor = self.head(_picked(states, places)).squeeze(-1)
         return numbers - self.reward_offset
 
     def rewards(self, packed: Packed, *, lower: Tensor | None = None) -> Tensor:
@@ -125,6 +124,12 @@ class Scalar(nn.Module):
     def save(self, folder: Path) -> None:
         """An ordinary Transformers folder for AutoModelForSequenceClassification, adapters merged."""
         models.save_classifier(folder, self.backbone, self.head, self.tokenizer, offset=self.reward_offset)
+
+
+def _picked(states: Tensor, places: Tensor) -> Tensor:
+    """(places, hidden). The gradient of plain indexing would add up, where all samples of a prompt leave it at one
+    place, in the order in which threads come by: another number each time."""
+    return states.flatten(0, 1).index_select(0, places)
 
 
 def _adapt(backbone: Backbone, *, rank: int, layers: int, alpha: float, dropout: float) -> int:

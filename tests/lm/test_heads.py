@@ -53,6 +53,22 @@ def test_packed_logprobs_and_gradients_equal_unpacked(tiny_folder: Path, row_len
         torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [Scalar, Causal])
+def test_gradients_of_many_samples_of_a_prompt_are_the_same_each_time(tiny_folder: Path, kind: type) -> None:
+    packed = pack([Tree((20, 21, 22), tuple((5 + k % 50, 5 + k // 50, 2) for k in range(1000)))])
+    model = fresh(tiny_folder) if kind is Scalar else Causal.load(tiny_folder)
+    weights, threads, found = torch.randn(len(packed.sources)), torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(4):
+            said = model.values(packed) if isinstance(model, Scalar) else model.scores(packed).logprobs
+            found.append(torch.autograd.grad((said * weights).sum(), trainable([model]), allow_unused=True))
+    finally:
+        torch.set_num_threads(threads)
+    first, *others = [[part for part in parts if part is not None] for parts in found]
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
 def test_a_ranking_of_k_equals_its_responses_one_by_one(tiny_folder: Path) -> None:
     packed_model, single_model = fresh(tiny_folder), fresh(tiny_folder)
     weights = torch.tensor([1.0, -2.0, 0.5, 0.3])
